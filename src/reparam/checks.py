@@ -1,0 +1,43 @@
+"""What every room asks of its arguments, and how a wrong one is answered: expected, got, fix."""
+
+import torch
+from torch import Tensor
+
+
+def inspectable() -> bool:
+    """Whether tensor values may be looked at: not under `torch.compile`, not under `torch.func`."""
+    return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+
+
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that noise and softmax are computed in: float64 for float64, else float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def check_floating(name: str, value: Tensor) -> None:
+    """Refuse integer, boolean and complex tensors."""
+    if not value.is_floating_point():
+        raise TypeError(
+            f"{name}: expected a real floating-point tensor, got {value.dtype} of shape "
+            f"{tuple(value.shape)}; convert it with .float()"
+        )
+
+
+def check_tau(tau: float | Tensor) -> None:
+    """Refuse a temperature that is negative or NaN: it would silently invert the distribution."""
+    if isinstance(tau, Tensor):
+        check_floating("tau", tau)
+        bad = inspectable() and not bool((tau >= 0).all())
+    else:
+        bad = not tau >= 0
+    if bad:
+        raise ValueError(
+            f"tau: expected a temperature >= 0 (0 is the exact one-hot), got {tau}; "
+            "usual values lie between 0.1 and 2"
+        )
+
+
+def check_count(name: str, value: int, least: int = 1) -> None:
+    """Refuse a count below `least`, or one that is no integer."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")

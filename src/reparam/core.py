@@ -1,0 +1,172 @@
+"""The theory in one file.
+
+A draw is two things: the points where the cost is evaluated, and the way its values become a loss.
+An estimator makes draws; everything else in this library is a kind of estimator, or measures one.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from reparam.checks import check_count, check_floating
+from reparam.noise import Noise
+
+
+class Draw(NamedTuple):
+    """Where to evaluate the cost, and how its values become a loss.
+
+    points: `(P, *batch, *event)`. P may exceed the n asked for: pairs, relaxed copies, a support.
+    combine: costs `(P, *batch)` -> `(*batch)`. Its value estimates E_q[cost]; its gradient is the
+        estimator's, for q's parameters and for the cost's own. The result is an ordinary tensor,
+        so draws nest: an inner `combine` sits inside an outer cost.
+    """
+
+    points: Tensor
+    combine: Callable[[Tensor], Tensor]
+
+
+class Estimator(ABC):
+    """One published way to differentiate E_q[f], as a frozen dataclass of its hyper-parameters.
+
+    The three claims are tested in both directions:
+    unbiased: the expected gradient is the gradient of E_q[f], for every f.
+    exact: moreover it has no variance.
+    pathwise: the gradient reaches q through the points, so f must be differentiable.
+    """
+
+    unbiased: ClassVar[bool]
+    exact: ClassVar[bool]
+    pathwise: ClassVar[bool]
+
+    def draw(
+        self,
+        q: Distribution,
+        n: int = 1,
+        *,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+    ) -> Draw:
+        """Draw n samples per batch row of q.
+
+        generator: where the randomness comes from; the global generator is then left alone.
+        noise: uniforms in (0, 1), shape `(n, *batch, *event)`, instead of any generator; they go
+            through the inverse distribution function of the base noise. For common random
+            numbers, quasi-Monte-Carlo and exact tests. float64 keeps the tails.
+        """
+        check_count("n", n)
+        if not isinstance(q, Distribution):
+            raise TypeError(
+                f"q: expected a torch.distributions.Distribution, got {type(q).__name__}; "
+                "wrap logits as OneHotCategorical(logits=...) or Bernoulli(logits=...)"
+            )
+        points, combine = self._draw(q, n, Noise(generator, noise))
+        expected = points.shape[: points.ndim - len(q.event_shape)]
+        return Draw(points, lambda costs: combine(_checked(costs, expected)))
+
+    @abstractmethod
+    def _draw(self, q: Distribution, n: int, noise: Noise) -> Draw:
+        """`draw` with its arguments checked; this is what an estimator defines."""
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The learnable parts (baselines, control variates): fields that are modules, by name."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {name: v for name, v in values.items() if isinstance(v, nn.Module)}
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What an optimizer trains together with the model."""
+        for module in self.modules().values():
+            yield from module.parameters()
+
+
+def expect(
+    f: Callable[[Tensor], Tensor], q: Distribution, estimator: Estimator, n: int = 1, **source: Any
+) -> Tensor:
+    """Estimate E_q[f], shape `(*batch)`, with the estimator's gradient.
+
+    f: points `(P, *batch, *event)` -> costs `(P, *batch)`. source: `generator=` or `noise=`.
+
+    >>> from torch.distributions import Bernoulli
+    >>> import reparam as rp
+    >>> logit = torch.zeros((), requires_grad=True)
+    >>> value = rp.expect(lambda b: (b - 0.45) ** 2, Bernoulli(logits=logit), rp.Enumerate())
+    >>> round(value.item(), 4), round(torch.autograd.grad(value, logit)[0].item(), 4)
+    (0.2525, 0.025)
+    """
+    points, combine = estimator.draw(q, n, **source)
+    return combine(f(points))
+
+
+def sample(q: Distribution, estimator: Estimator, **source: Any) -> Tensor:
+    """One differentiable sample `(*batch, *event)`, of the estimators that have one.
+
+    source: `generator=` or `noise=`.
+    """
+    if not estimator.pathwise:
+        raise TypeError(
+            f"sample: expected a pathwise estimator, got {type(estimator).__name__}, whose gradient "
+            "does not pass through the points; use its draw(q, n) and combine the costs"
+        )
+    return estimator.draw(q, 1, **source).points[0]
+
+
+def surrogate(costs: Tensor, log_prob: Tensor, baseline: Tensor | float = 0.0) -> Tensor:
+    """The costs, with the score-function gradient attached; all `(P, *batch)`.
+
+    exp(log p - sg log p) is 1, and its derivatives of every order are those of p over p, so second
+    derivatives are right too (DiCE: Foerster et al. 2018, arXiv:1802.05098, section 3).
+    """
+    ratio = torch.expm1(log_prob - log_prob.detach()).to(costs.dtype)
+    return costs + (costs - baseline) * ratio
+
+
+def alongside(value: Tensor, objective: Tensor) -> Tensor:
+    """`value`, whose backward pass also descends `objective` (same shape), for control variates.
+
+    The objective is weighted by the *size* of the gradient that arrives at `value`: a caller who
+    maximizes (negates) the result still trains the control variate downhill.
+    """
+    return _Alongside.apply(value, objective)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Alongside(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, objective: Tensor) -> Tensor:  # noqa: ARG004
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG004
+        return grad, grad.abs()
+
+
+def average(costs: Tensor) -> Tensor:
+    """Mean over the points: the way of every estimator whose gradient lies in the points."""
+    return costs.mean(0)
+
+
+def _checked(costs: Tensor, expected: torch.Size) -> Tensor:
+    check_floating("costs", costs)
+    if costs.shape == expected:
+        return costs
+    missing = len(expected) - costs.ndim
+    if missing > 0 and 0 < costs.ndim and costs.shape == expected[: costs.ndim]:
+        fix = (
+            f"if the last {missing} batch dimension(s) of q make up one point, "
+            f"wrap q in Independent(q, {missing})"
+        )
+    else:
+        fix = "keep the points' leading dimension and reduce over event dimensions only"
+    raise ValueError(
+        f"costs: expected one cost per point and batch row, shape {tuple(expected)} = "
+        f"(points, *batch), got {tuple(costs.shape)}; {fix}"
+    )

@@ -1,0 +1,42 @@
+"""Bernoulli: points 0 and 1, logistic noise."""
+
+from torch import Tensor
+from torch.distributions import Bernoulli
+from torch.nn.functional import logsigmoid, softplus
+
+from reparam.checks import working_dtype
+from reparam.families.base import Family, family
+from reparam.functional import soft_step
+from reparam.noise import Noise
+
+
+class BernoulliFamily(Family):
+    """b = 1[logit + L > 0], L ~ Logistic(0, 1); event shape ()."""
+
+    def __init__(self, q: Bernoulli) -> None:
+        self.logits: Tensor = q.logits
+
+    def perturb(self, n: int, noise: Noise) -> Tensor:
+        return self.logits + noise.logistic(n, self.logits)
+
+    def hard(self, z: Tensor) -> Tensor:
+        return (z > 0).to(self.logits.dtype)
+
+    def soft(self, z: Tensor, tau: float | Tensor) -> Tensor:
+        return soft_step(z, tau).to(self.logits.dtype)
+
+    def condition(self, points: Tensor, noise: Noise) -> Tensor:
+        # Tucker et al. 2017, appendix C, written with softplus so that no probability is formed.
+        sign = 2 * points.detach() - 1
+        logistic = noise.logistic(points.shape[0], self.logits)
+        return sign * softplus(logistic + softplus(sign * self.logits))
+
+    def log_prob(self, points: Tensor) -> Tensor:
+        logits = self.logits.to(working_dtype(self.logits.dtype))
+        return logsigmoid((2 * points - 1) * logits)
+
+    def support(self) -> Tensor:
+        return self.logits.new_tensor([0.0, 1.0])
+
+
+family.register(Bernoulli, BernoulliFamily)

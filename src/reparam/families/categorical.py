@@ -1,0 +1,87 @@
+"""Categorical: one-hot points (or indices, where nothing is relaxed), Gumbel noise."""
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, OneHotCategorical
+
+from reparam.checks import working_dtype
+from reparam.families.base import Family, family
+from reparam.functional import hard_argmax, soft_argmax
+from reparam.noise import Noise
+
+
+class CategoricalFamily(Family):
+    """d = onehot(argmax(logits + G)), G ~ Gumbel(0, 1); event shape (K,)."""
+
+    def __init__(self, q: OneHotCategorical) -> None:
+        self.logits: Tensor = q.logits
+
+    def perturb(self, n: int, noise: Noise) -> Tensor:
+        return self.logits + noise.gumbel(n, self.logits)
+
+    def hard(self, z: Tensor) -> Tensor:
+        return hard_argmax(z).to(self.logits.dtype)
+
+    def soft(self, z: Tensor, tau: float | Tensor) -> Tensor:
+        return soft_argmax(z, tau).to(self.logits.dtype)
+
+    def condition(self, points: Tensor, noise: Noise) -> Tensor:
+        # Maddison et al. 2014: the maximum is Gumbel(0) whatever the outcome, and the others are
+        # Gumbel(log p_j) truncated at it: -log(E_j / p_j + E_i), Paulus et al. 2021, equation 9.
+        log_p = _log_softmax(self.logits)
+        log_e = -noise.gumbel(points.shape[0], self.logits)
+        chosen = points.detach() > 0.5
+        log_e_top = log_e.masked_fill(~chosen, 0).sum(-1, keepdim=True)
+        # An impossible class stays at -inf; its 0 keeps the gradient of logaddexp finite.
+        impossible = log_p == -torch.inf
+        others = -torch.logaddexp(log_e - log_p.masked_fill(impossible, 0), log_e_top)
+        z = torch.where(chosen, -log_e_top, others).masked_fill(impossible, -torch.inf)
+        return z + torch.logsumexp(self.logits, -1, keepdim=True)
+
+    def log_prob(self, points: Tensor) -> Tensor:
+        log_p = _log_softmax(self.logits).expand(points.shape)
+        return log_p.gather(-1, points.argmax(-1, keepdim=True)).squeeze(-1)
+
+    def support(self) -> Tensor:
+        return torch.eye(self.logits.shape[-1]).to(self.logits)
+
+
+class IndexFamily(Family):
+    """d = argmax(logits + G) as an int64 index; event shape (). It has no relaxation."""
+
+    def __init__(self, q: Categorical) -> None:
+        self.logits: Tensor = q.logits
+
+    def perturb(self, n: int, noise: Noise) -> Tensor:
+        return self.logits + noise.gumbel(n, self.logits)
+
+    def hard(self, z: Tensor) -> Tensor:
+        return z.detach().argmax(-1)
+
+    def soft(self, z: Tensor, tau: float | Tensor) -> Tensor:
+        raise _no_relaxation()
+
+    def condition(self, points: Tensor, noise: Noise) -> Tensor:
+        raise _no_relaxation()
+
+    def log_prob(self, points: Tensor) -> Tensor:
+        log_p = _log_softmax(self.logits).expand(*points.shape, -1)
+        return log_p.gather(-1, points.unsqueeze(-1)).squeeze(-1)
+
+    def support(self) -> Tensor:
+        return torch.arange(self.logits.shape[-1], device=self.logits.device)
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    return torch.log_softmax(logits, -1, dtype=working_dtype(logits.dtype))
+
+
+def _no_relaxation() -> TypeError:
+    return TypeError(
+        "q: expected one-hot points to relax, got an index Categorical; "
+        "use OneHotCategorical(logits=q.logits)"
+    )
+
+
+family.register(OneHotCategorical, CategoricalFamily)
+family.register(Categorical, IndexFamily)

@@ -1,0 +1,50 @@
+"""Independent over a discrete distribution: its batch dimensions become parts of one point."""
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+from reparam.families.base import Family, check_support, family
+from reparam.noise import Noise
+
+
+def unwrapped(q: Distribution) -> Distribution:
+    """What q is, without the Independent around it."""
+    return unwrapped(q.base_dist) if isinstance(q, Independent) else q
+
+
+class IndependentFamily(Family):
+    """The base family, with log-probabilities summed and supports multiplied over the event."""
+
+    def __init__(self, q: Independent) -> None:
+        self.base = family(q.base_dist)
+        self.logits = self.base.logits
+        self.dims: int = q.reinterpreted_batch_ndims
+        self.parts = q.base_dist.batch_shape[len(q.batch_shape) :]
+
+    def perturb(self, n: int, noise: Noise) -> Tensor:
+        return self.base.perturb(n, noise)
+
+    def hard(self, z: Tensor) -> Tensor:
+        return self.base.hard(z)
+
+    def soft(self, z: Tensor, tau: float | Tensor) -> Tensor:
+        return self.base.soft(z, tau)
+
+    def condition(self, points: Tensor, noise: Noise) -> Tensor:
+        return self.base.condition(points, noise)
+
+    def log_prob(self, points: Tensor) -> Tensor:
+        each = self.base.log_prob(points)
+        return each.sum(tuple(range(-self.dims, 0))) if self.dims else each
+
+    def support(self) -> Tensor:
+        """Every combination of the parts' outcomes, the last part running fastest."""
+        outcomes = self.base.support()
+        number = self.parts.numel()
+        check_support(len(outcomes) ** number)
+        index = torch.arange(len(outcomes), device=outcomes.device)
+        return outcomes[torch.cartesian_prod(*[index] * number).reshape(-1, *self.parts)]
+
+
+family.register(Independent, IndependentFamily)

@@ -1,0 +1,53 @@
+"""Points without a gradient, for any distribution: what score-function estimators need."""
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from reparam.families.base import check_support, describe, family
+from reparam.families.continuous import reparameterize, with_generator
+from reparam.families.independent import unwrapped
+from reparam.noise import Noise
+
+
+def is_discrete(q: Distribution) -> bool:
+    """Whether q has a `family`."""
+    return family.dispatch(type(unwrapped(q))) is not family.dispatch(object)
+
+
+def sample(q: Distribution, n: int, noise: Noise) -> Tensor:
+    """Detached points `(n, *batch, *event)`."""
+    with torch.no_grad():
+        if is_discrete(q):
+            f = family(q)
+            return f.hard(f.perturb(n, noise))
+        if q.has_rsample:
+            return reparameterize(q, n, noise)
+        if noise.uniforms is not None:
+            raise TypeError(
+                f"noise: expected a distribution with a map from uniforms, got {describe(q)}, which "
+                "is sampled by torch's own sample; pass generator= instead"
+            )
+        return with_generator(noise.generator, lambda: q.sample(torch.Size([n])))
+
+
+def log_prob(q: Distribution, points: Tensor) -> Tensor:
+    """Log-probability or log-density: `(P, *batch, *event)` -> `(P, *batch)`."""
+    return family(q).log_prob(points) if is_discrete(q) else q.log_prob(points)
+
+
+def support(q: Distribution) -> Tensor:
+    """All outcomes of a discrete q: `(S, *batch, *event)`."""
+    if is_discrete(q):
+        outcomes = family(q).support()
+        ones = [1] * len(q.batch_shape)
+        outcomes = outcomes.reshape(len(outcomes), *ones, *q.event_shape)
+        return outcomes.expand(-1, *q.batch_shape, *q.event_shape)
+    if not q.has_enumerate_support:
+        raise TypeError(
+            f"q: expected a distribution with finite support, got {describe(q)}; "
+            "use 'score', 'rloo' or 'pathwise'"
+        )
+    outcomes = q.enumerate_support(expand=True)
+    check_support(len(outcomes))
+    return outcomes

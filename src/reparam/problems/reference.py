@@ -1,0 +1,174 @@
+"""The reference problems, by name; each call makes fresh leaves.
+
+Numbers are fixed, not drawn, so that a figure quoted for a problem stays what it was.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.distributions import (
+    Bernoulli,
+    Distribution,
+    Exponential,
+    Independent,
+    Normal,
+    OneHotCategorical,
+)
+from torch.nn.functional import binary_cross_entropy_with_logits, linear
+
+from reparam.problems.problem import (
+    Problem,
+    by_enumeration,
+    by_quadrature,
+    on_the_half_line,
+    on_the_line,
+)
+
+
+def _leaf(*values: object) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64, requires_grad=True)
+
+
+def _square(points: Tensor, target: Tensor) -> Tensor:
+    return (points - target) ** 2
+
+
+def bernoulli() -> Problem:
+    """(b - t)^2, t = 0.45: the problem of Tucker et al. 2017, section 4.1; three rows."""
+    return Problem(
+        about="one Bernoulli, (b - 0.45)^2, three logits",
+        params={"logits": _leaf(-1.5, 0.0, 0.7)},
+        build=lambda p: Bernoulli(logits=p["logits"]),
+        weight=_leaf(0.45)[0].detach().requires_grad_(),
+        cost=_square,
+        integrate=by_enumeration,
+        discrete=True,
+    )
+
+
+def bits3() -> Problem:
+    """Three bits under one cost, neither linear nor separable; two rows."""
+
+    def cost(points: Tensor, weight: Tensor) -> Tensor:
+        return torch.sin(points @ weight) + points.prod(-1)
+
+    return Problem(
+        about="Independent over three Bernoullis, sin(w.b) + b1 b2 b3",
+        params={"logits": _leaf([0.3, -0.8, 1.1], [-2.0, 0.5, 0.0])},
+        build=lambda p: Independent(Bernoulli(logits=p["logits"]), 1),
+        weight=_leaf(1.3, -0.4, 0.9),
+        cost=cost,
+        integrate=by_enumeration,
+        discrete=True,
+    )
+
+
+def categorical3() -> Problem:
+    """Three classes under a cost that is neither linear nor quadratic; two rows."""
+    return Problem(
+        about="one categorical over 3 classes, exp(w.d)",
+        params={"logits": _leaf([0.2, -0.5, 0.9], [1.5, 0.0, -1.0])},
+        build=lambda p: OneHotCategorical(logits=p["logits"]),
+        weight=_leaf(0.8, -1.2, 0.3),
+        cost=lambda points, weight: (points @ weight).exp(),
+        integrate=by_enumeration,
+        discrete=True,
+    )
+
+
+def categorical8() -> Problem:
+    """Eight classes from three bits that share one logit (Liu et al. 2019; Kool et al. 2020)."""
+    bits = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 3)
+
+    def build(p: dict[str, Tensor]) -> Distribution:
+        on, off = (torch.nn.functional.logsigmoid(s * p["eta"]).unsqueeze(-1) for s in (1, -1))
+        return OneHotCategorical(logits=on * bits.sum(-1) + off * (1 - bits).sum(-1))
+
+    def cost(points: Tensor, weight: Tensor) -> Tensor:
+        return ((points @ bits - weight) ** 2).sum(-1)
+
+    return Problem(
+        about="eight classes, three bits that share a logit, squared distance to (.6, .51, .48)",
+        params={"eta": _leaf(0.0, -1.0)},
+        build=build,
+        weight=_leaf(0.6, 0.51, 0.48),
+        cost=cost,
+        integrate=by_enumeration,
+        discrete=True,
+    )
+
+
+def gaussian() -> Problem:
+    """(x - k)^2 and its companions under N(mu, sigma) (Mohamed et al. 2020, section 3); two rows."""
+    return Problem(
+        about="one Normal, (x - k)^2 + sin(x)",
+        params={"loc": _leaf(1.0, -0.5), "scale": _leaf(1.0, 0.4)},
+        build=lambda p: Normal(p["loc"], p["scale"]),
+        weight=_leaf(0.3)[0].detach().requires_grad_(),
+        cost=lambda x, k: _square(x, k) + x.sin(),
+        integrate=by_quadrature(on_the_line, step=0.1),
+        discrete=False,
+    )
+
+
+def exponential() -> Problem:
+    """A smooth bounded cost of a waiting time; two rows."""
+    return Problem(
+        about="one Exponential, sin(k x)",
+        params={"rate": _leaf(0.7, 2.0)},
+        build=lambda p: Exponential(p["rate"]),
+        weight=_leaf(0.8)[0].detach().requires_grad_(),
+        cost=lambda x, k: torch.sin(k * x),
+        integrate=by_quadrature(on_the_half_line, step=0.02),
+        discrete=False,
+    )
+
+
+def gaussian2() -> Problem:
+    """Two Gaussian latents under one cost that does not separate; two rows."""
+    return Problem(
+        about="Independent over two Normals, cos(w.z) + z1 z2",
+        params={
+            "loc": _leaf([0.3, -0.6], [0.0, 1.0]),
+            "scale": _leaf([0.5, 0.9], [1.1, 0.3]),
+        },
+        build=lambda p: Independent(Normal(p["loc"], p["scale"]), 1),
+        weight=_leaf(0.7, -0.5),
+        cost=lambda z, w: torch.cos(z @ w) + z.prod(-1),
+        integrate=by_quadrature(on_the_line, step=0.25),
+        discrete=False,
+    )
+
+
+def vae() -> Problem:
+    """One step of a small categorical VAE: -log p(x | z) through a linear decoder; two images."""
+    images = torch.tensor([[1.0, 0, 1, 1, 0], [0, 0, 1, 0, 1]], dtype=torch.float64)
+
+    def cost(points: Tensor, weight: Tensor) -> Tensor:
+        pixels = linear(points.flatten(-2), weight)
+        target = images.expand_as(pixels)
+        return binary_cross_entropy_with_logits(pixels, target, reduction="none").sum(-1)
+
+    decoder = torch.linspace(-2, 2, 30, dtype=torch.float64).sin().reshape(5, 6) * 2
+    return Problem(
+        about="2 latents of 3 classes, linear decoder to 5 pixels, -log p(x|z)",
+        params={"logits": _leaf([[0.1, 0.7, -0.4], [1.0, -1.0, 0.0]], [[0, 0, 1], [-0.5, 0.5, 2]])},
+        build=lambda p: Independent(OneHotCategorical(logits=p["logits"]), 1),
+        weight=decoder.requires_grad_(),
+        cost=cost,
+        integrate=by_enumeration,
+        discrete=True,
+    )
+
+
+PROBLEMS: dict[str, Callable[[], Problem]] = {
+    "bernoulli": bernoulli,
+    "bits3": bits3,
+    "categorical3": categorical3,
+    "categorical8": categorical8,
+    "gaussian": gaussian,
+    "gaussian2": gaussian2,
+    "exponential": exponential,
+    "vae": vae,
+}
