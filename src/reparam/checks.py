@@ -6,7 +6,7 @@ from torch import Tensor
 
 def inspectable() -> bool:
     """Whether tensor values may be looked at: not under `torch.compile`, not under `torch.func`."""
-    return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+    return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())  # noqa: SLF001
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:

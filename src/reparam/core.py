@@ -108,8 +108,8 @@ def sample(q: Distribution, estimator: Estimator, **source: Any) -> Tensor:
     """
     if not estimator.pathwise:
         raise TypeError(
-            f"sample: expected a pathwise estimator, got {type(estimator).__name__}, whose gradient "
-            "does not pass through the points; use its draw(q, n) and combine the costs"
+            f"sample: expected a pathwise estimator, got {type(estimator).__name__}, whose "
+            "gradient does not pass through the points; use its draw(q, n) and combine the costs"
         )
     return estimator.draw(q, 1, **source).points[0]
 
@@ -137,7 +137,7 @@ class _Alongside(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(value: Tensor, objective: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(value: Tensor, objective: Tensor) -> Tensor:
         return value.clone()
 
     @staticmethod
@@ -145,7 +145,7 @@ class _Alongside(torch.autograd.Function):
         pass
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG004
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         return grad, grad.abs()
 
 
@@ -159,7 +159,7 @@ def _checked(costs: Tensor, expected: torch.Size) -> Tensor:
     if costs.shape == expected:
         return costs
     missing = len(expected) - costs.ndim
-    if missing > 0 and 0 < costs.ndim and costs.shape == expected[: costs.ndim]:
+    if missing > 0 and costs.ndim > 0 and costs.shape == expected[: costs.ndim]:
         fix = (
             f"if the last {missing} batch dimension(s) of q make up one point, "
             f"wrap q in Independent(q, {missing})"

@@ -4,6 +4,7 @@ Noise, addition, softmax and argmax run in float32 (float64 for float64) whateve
 logits and under autocast; the result is cast once, at the end.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -45,8 +46,7 @@ def gumbel_softmax(
     """
     check_tau(tau)
     logits, excluded = _prepared(logits, dim, mask, empty, validate)
-    noise = Noise(generator).gumbel(1, logits)[0]
-    perturbed = logits.to(noise.dtype) + noise
+    perturbed = _perturbed(logits, dim, generator)
     y = soft_argmax(perturbed, tau, dim)
     if hard:
         y = straight_through(hard_argmax(perturbed, dim), y)
@@ -71,8 +71,7 @@ def gumbel_max(
     [0, 1]
     """
     logits, _ = _prepared(logits.detach(), dim, mask, "error", validate)
-    noise = Noise(generator).gumbel(1, logits)[0]
-    return (logits.to(noise.dtype) + noise).argmax(dim)
+    return _perturbed(logits, dim, generator).argmax(dim)
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
@@ -123,7 +122,8 @@ def _tempered_softmax(z: Tensor, tau: Tensor, dim: int) -> Tensor:
     tau = tau.clamp(min=torch.finfo(z.dtype).tiny)
     # The compiler refuses functions with a forward-mode rule, and has no need of one.
     function = _TemperedSoftmax if torch.compiler.is_compiling() else _ForwardTemperedSoftmax
-    return function.apply(z, tau, dim)  # type: ignore[no-any-return, no-untyped-call]
+    y: Tensor = function.apply(z, tau, dim)  # type: ignore[no-untyped-call]
+    return y
 
 
 class _TemperedSoftmax(torch.autograd.Function):
@@ -161,7 +161,8 @@ class _ForwardTemperedSoftmax(_TemperedSoftmax):
         rate = torch.zeros_like(y) if z_t is None else z_t
         if tau_t is not None:
             rate = rate - _log_or_zero(y) * tau_t
-        return y * (rate - (rate * y).sum(ctx.dim, keepdim=True)) / tau
+        tangent: Tensor = y * (rate - (rate * y).sum(ctx.dim, keepdim=True)) / tau
+        return tangent
 
 
 def _log_or_zero(y: Tensor) -> Tensor:
@@ -175,14 +176,18 @@ def _beside_classes(tau: Tensor, z: Tensor, dim: int) -> Tensor:
     del batch[dim]
     if tau.ndim == 0:
         return tau
-    if tau.ndim > len(batch) or any(
-        t not in (1, b) for t, b in zip(reversed(tau.shape), reversed(batch), strict=False)
-    ):
+    if not _broadcasts(tau.shape, batch):
         raise ValueError(
             f"tau: expected a shape that broadcasts to the batch shape {tuple(batch)} (the classes "
             f"share one temperature), got {tuple(tau.shape)}"
         )
     return tau.expand(batch).unsqueeze(dim)
+
+
+def _broadcasts(shape: Sequence[int], to: Sequence[int]) -> bool:
+    """Whether `shape` broadcasts to exactly `to`."""
+    pairs = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(size in (1, wanted) for size, wanted in pairs)
 
 
 def _prepared(
@@ -215,7 +220,7 @@ def _checked_mask(mask: Tensor, logits: Tensor) -> Tensor:
         raise TypeError(
             f"mask: expected a boolean tensor (True = allowed), got {mask.dtype}; use mask.bool()"
         )
-    if torch.broadcast_shapes(mask.shape, logits.shape) != logits.shape:
+    if not _broadcasts(mask.shape, logits.shape):
         raise ValueError(
             f"mask: expected a shape that broadcasts to the logits' {tuple(logits.shape)}, "
             f"got {tuple(mask.shape)}"

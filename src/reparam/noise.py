@@ -40,7 +40,9 @@ class Noise:
 
     def gumbel(self, n: int, like: Tensor) -> Tensor:
         """Gumbel(0, 1) = -log E with E ~ Exponential(1)."""
-        return self._draw(n, like, lambda x: -self._exponential(x).log(), lambda u: -(-u.log()).log())
+        return self._draw(
+            n, like, lambda x: -self._exponential(x).log(), lambda u: -(-u.log()).log()
+        )
 
     def logistic(self, n: int, like: Tensor) -> Tensor:
         """Logistic(0, 1): the difference of two Gumbel values."""
@@ -99,7 +101,7 @@ class Noise:
         return quantile(self.uniforms).to(like.device, dtype)
 
     def _exponential(self, blank: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() and self.generator is None:
             # The compiler would draw 24 bits, which cuts the Gumbel tail at 16.6.
             return -torch.log1p(-_wide_uniform(blank, None)).to(blank.dtype)
         return torch.empty_like(blank).exponential_(generator=self.generator)

@@ -1,7 +1,7 @@
 """Numbers that change as training goes on: temperatures, KL weights, any float of an estimator.
 
-A schedule is a function of the step, `at(step)`. For loops that do not count their own steps it also
-keeps one: `value` now, `step()` to advance, `state_dict()` to checkpoint.
+A schedule is a function of the step, `at(step)`. For loops that do not count their own steps it
+also keeps one: `value` now, `step()` to advance, `state_dict()` to checkpoint.
 """
 
 from abc import ABC, abstractmethod
@@ -46,7 +46,7 @@ class Constant(Schedule):
 
     constant: float
 
-    def at(self, step: int) -> float:  # noqa: ARG002
+    def at(self, step: int) -> float:
         return self.constant
 
 
@@ -74,7 +74,8 @@ class Exponential(Schedule):
     """max(end, start * e^(-rate * step)), held between checks every `every` steps.
 
     Jang et al. 2017, section 4.2, anneal a temperature so, with r = 1e-5 checked every 1,000
-    steps: from 1 to 0.5 in 69,315 steps, longer than most runs. `reaching` derives the rate from the steps planned.
+    steps: 69,315 steps from 1 to 0.5, more than most runs have. `reaching` derives the rate from
+    the planned number of steps instead.
     """
 
     start: float

@@ -33,7 +33,7 @@ class Logistic(Distribution):
         super().__init__(self.loc.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> "Logistic":
-        new = self._get_checked_instance(Logistic, _instance)
+        new: Logistic = self._get_checked_instance(Logistic, _instance)  # type: ignore[no-untyped-call]
         new.loc, new.scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
         super(Logistic, new).__init__(torch.Size(batch_shape), validate_args=False)
         new._validate_args = self._validate_args

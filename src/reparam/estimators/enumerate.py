@@ -28,7 +28,7 @@ class Enumerate(Estimator):
     exact = True
     pathwise = False
 
-    def _draw(self, q: Distribution, n: int, noise: Noise) -> Draw:  # noqa: ARG002
+    def _draw(self, q: Distribution, n: int, noise: Noise) -> Draw:
         points = support(q)
 
         def combine(costs: Tensor) -> Tensor:

@@ -43,6 +43,10 @@ class Score(Estimator):
                 return surrogate(costs, log_p).mean(0)
             b = self.baseline(costs.detach(), q)
             value = surrogate(costs, log_p, b.detach()).mean(0)
-            return alongside(value, (costs.detach() - b).square().mean(0)) if b.requires_grad else value
+            return (
+                alongside(value, (costs.detach() - b).square().mean(0))
+                if b.requires_grad
+                else value
+            )
 
         return Draw(points, combine)

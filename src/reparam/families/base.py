@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from functools import singledispatch
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution
 

@@ -1,7 +1,7 @@
 """The classic table: standard noise in, differentiable points out.
 
-Mohamed & Rezende 2015 and Devroye 1986 tabulate these one-liners. All are increasing in the noise, so
-that given uniforms u come out as the u-quantiles of q.
+Devroye 1986, "Non-Uniform Random Variate Generation", chapter 2, tabulates these one-liners. The
+univariate ones increase in the noise, so that given uniforms u come out as the u-quantiles of q.
 """
 
 from collections.abc import Callable
@@ -51,9 +51,7 @@ def reparameterize(q: Distribution, n: int, noise: Noise) -> Tensor:
     return with_generator(noise.generator, lambda: q.rsample(torch.Size([n])))
 
 
-def with_generator(
-    generator: torch.Generator | None, draw: Callable[[], Tensor]
-) -> Tensor:
+def with_generator(generator: torch.Generator | None, draw: Callable[[], Tensor]) -> Tensor:
     """Run a sampler that knows only the global generators as if it used this one.
 
     The global generators are seeded from `generator` and put back afterwards.
@@ -122,18 +120,20 @@ def _(q: Kumaraswamy, n: int, noise: Noise) -> Tensor:
 @reparameterize.register
 def _(q: MultivariateNormal, n: int, noise: Noise) -> Tensor:
     eps = noise.normal(n, q.loc).to(q.loc.dtype)
-    return q.loc + (q._unbroadcasted_scale_tril @ eps.unsqueeze(-1)).squeeze(-1)
+    offset = q._unbroadcasted_scale_tril @ eps.unsqueeze(-1)  # noqa: SLF001 (unexpanded)
+    return q.loc + offset.squeeze(-1)
 
 
 @reparameterize.register
 def _(q: LowRankMultivariateNormal, n: int, noise: Noise) -> Tensor:
     # Its own rsample takes two sets of noise; the Cholesky factor takes one, of q's shape.
     eps = noise.normal(n, q.loc).to(q.loc.dtype)
-    return q.loc + (q.scale_tril @ eps.unsqueeze(-1)).squeeze(-1)
+    offset: Tensor = q.scale_tril @ eps.unsqueeze(-1)
+    return q.loc + offset.squeeze(-1)
 
 
-@reparameterize.register
-def _(q: Independent, n: int, noise: Noise) -> Tensor:
+@reparameterize.register(Independent)
+def _(q: "Independent[Distribution]", n: int, noise: Noise) -> Tensor:
     return reparameterize(q.base_dist, n, noise)
 
 

@@ -16,7 +16,7 @@ def unwrapped(q: Distribution) -> Distribution:
 class IndependentFamily(Family):
     """The base family, with log-probabilities summed and supports multiplied over the event."""
 
-    def __init__(self, q: Independent) -> None:
+    def __init__(self, q: "Independent[Distribution]") -> None:
         self.base = family(q.base_dist)
         self.logits = self.base.logits
         self.dims: int = q.reinterpreted_batch_ndims

@@ -22,11 +22,12 @@ def sample(q: Distribution, n: int, noise: Noise) -> Tensor:
             f = family(q)
             return f.hard(f.perturb(n, noise))
         if q.has_rsample:
-            return reparameterize(q, n, noise)
+            # Forward-mode differentiation passes no_grad, but not detach.
+            return reparameterize(q, n, noise).detach()
         if noise.uniforms is not None:
             raise TypeError(
-                f"noise: expected a distribution with a map from uniforms, got {describe(q)}, which "
-                "is sampled by torch's own sample; pass generator= instead"
+                f"noise: expected a distribution with a map from uniforms, got {describe(q)}, "
+                "which is sampled by torch's own sample; pass generator= instead"
             )
         return with_generator(noise.generator, lambda: q.sample(torch.Size([n])))
 

@@ -1,6 +1,5 @@
 """What a problem is, and how its exact value and gradient are found."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 

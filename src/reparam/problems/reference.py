@@ -83,7 +83,8 @@ def categorical8() -> Problem:
 
     def build(p: dict[str, Tensor]) -> Distribution:
         on, off = (torch.nn.functional.logsigmoid(s * p["eta"]).unsqueeze(-1) for s in (1, -1))
-        return OneHotCategorical(logits=on * bits.sum(-1) + off * (1 - bits).sum(-1))
+        count = bits.sum(-1).to(p["eta"])
+        return OneHotCategorical(logits=on * count + off * (3 - count))
 
     def cost(points: Tensor, weight: Tensor) -> Tensor:
         return ((points @ bits - weight) ** 2).sum(-1)
@@ -100,7 +101,7 @@ def categorical8() -> Problem:
 
 
 def gaussian() -> Problem:
-    """(x - k)^2 and its companions under N(mu, sigma) (Mohamed et al. 2020, section 3); two rows."""
+    """A quadratic and a periodic cost (after Mohamed et al. 2020, section 3); two rows."""
     return Problem(
         about="one Normal, (x - k)^2 + sin(x)",
         params={"loc": _leaf(1.0, -0.5), "scale": _leaf(1.0, 0.4)},
