@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from reparam.checks import check_floating, check_tau, inspectable
+from reparam.checks import check_floating, check_tau, inspectable, working_dtype
 from reparam.noise import Noise
 
 Empty = Literal["error", "zero"]
@@ -101,12 +101,13 @@ def soft_argmax(z: Tensor, tau: float | Tensor, dim: int = -1) -> Tensor:
 
     tau: see `gumbel_softmax`. At 0, the one-hot argmax with zero gradient.
     """
-    if not isinstance(tau, Tensor):
-        if tau == 0:
-            return hard_argmax(z, dim)
-        return _tempered_softmax(z, torch.tensor(tau, dtype=z.dtype, device=z.device), dim)
-    tau = _beside_classes(tau.to(z.dtype), z, dim)
-    return torch.where(tau == 0, hard_argmax(z, dim), _tempered_softmax(z, tau, dim))
+    wide = z.to(working_dtype(z.dtype))
+    divisor = _beside_classes(torch.as_tensor(tau, dtype=wide.dtype, device=z.device), z, dim)
+    y = _tempered_softmax(wide, divisor, dim)
+    if isinstance(tau, Tensor) or tau == 0:
+        # `where` keeps z in the graph: an annealed loss still runs backward when tau arrives at 0.
+        y = torch.where(divisor == 0, hard_argmax(wide, dim), y)
+    return y.to(z.dtype)
 
 
 def soft_step(z: Tensor, tau: float | Tensor) -> Tensor:
@@ -117,9 +118,19 @@ def soft_step(z: Tensor, tau: float | Tensor) -> Tensor:
     return soft_argmax(pair, tau)[..., 0]
 
 
+def _perturbed(logits: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:
+    """Logits plus Gumbel noise, in the noise's dtype, up to a constant per row."""
+    noise = Noise(generator).gumbel(1, logits)[0]
+    logits = logits.to(noise.dtype)
+    # The largest becomes 0 first: beside logits of 1e8 the noise would be lost to rounding.
+    return logits - logits.detach().amax(dim, keepdim=True) + noise
+
+
 def _tempered_softmax(z: Tensor, tau: Tensor, dim: int) -> Tensor:
-    # Below the smallest normal number the soft sample is the one-hot already.
-    tau = tau.clamp(min=torch.finfo(z.dtype).tiny)
+    # Below the smallest normal number the soft sample is the one-hot already, and at infinity an
+    # excluded class would be inf / inf.
+    limits = torch.finfo(z.dtype)
+    tau = tau.clamp(limits.tiny, limits.max)
     # The compiler refuses functions with a forward-mode rule, and has no need of one.
     function = _TemperedSoftmax if torch.compiler.is_compiling() else _ForwardTemperedSoftmax
     y: Tensor = function.apply(z, tau, dim)  # type: ignore[no-untyped-call]

@@ -1,5 +1,6 @@
 """Bernoulli: points 0 and 1, logistic noise."""
 
+import torch
 from torch import Tensor
 from torch.distributions import Bernoulli
 from torch.nn.functional import logsigmoid, softplus
@@ -29,7 +30,9 @@ class BernoulliFamily(Family):
         # Tucker et al. 2017, appendix C, written with softplus so that no probability is formed.
         sign = 2 * points.detach() - 1
         logistic = noise.logistic(points.shape[0], self.logits)
-        return sign * softplus(logistic + softplus(sign * self.logits))
+        size = softplus(logistic + softplus(sign * self.logits.to(logistic.dtype)))
+        # A size that underflowed to 0 would change sides.
+        return sign * size.clamp(min=torch.finfo(size.dtype).tiny)
 
     def log_prob(self, points: Tensor) -> Tensor:
         logits = self.logits.to(working_dtype(self.logits.dtype))

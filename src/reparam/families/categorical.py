@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributions import Categorical, OneHotCategorical
 
 from reparam.checks import working_dtype
-from reparam.families.base import Family, family
+from reparam.families.base import Family, check_support, family
 from reparam.functional import hard_argmax, soft_argmax
 from reparam.noise import Noise
 
@@ -34,15 +34,20 @@ class CategoricalFamily(Family):
         log_e_top = log_e.masked_fill(~chosen, 0).sum(-1, keepdim=True)
         # An impossible class stays at -inf; its 0 keeps the gradient of logaddexp finite.
         impossible = log_p == -torch.inf
-        others = -torch.logaddexp(log_e - log_p.masked_fill(impossible, 0), log_e_top)
-        z = torch.where(chosen, -log_e_top, others).masked_fill(impossible, -torch.inf)
-        return z + torch.logsumexp(self.logits, -1, keepdim=True)
+        total = torch.logsumexp(self.logits.to(log_p.dtype), -1, keepdim=True)
+        top = total - log_e_top
+        others = total - torch.logaddexp(log_e - log_p.masked_fill(impossible, 0), log_e_top)
+        # Rounding may lift another to the top, where the first of them would win.
+        below = torch.nextafter(top.detach(), top.new_tensor(-torch.inf))
+        z = torch.where(chosen, top, torch.where(others < top, others, below))
+        return z.masked_fill(impossible, -torch.inf)
 
     def log_prob(self, points: Tensor) -> Tensor:
         log_p = _log_softmax(self.logits).expand(points.shape)
         return log_p.gather(-1, points.argmax(-1, keepdim=True)).squeeze(-1)
 
     def support(self) -> Tensor:
+        check_support(self.logits.shape[-1])
         return torch.eye(self.logits.shape[-1]).to(self.logits)
 
 
@@ -69,6 +74,7 @@ class IndexFamily(Family):
         return log_p.gather(-1, points.unsqueeze(-1)).squeeze(-1)
 
     def support(self) -> Tensor:
+        check_support(self.logits.shape[-1])
         return torch.arange(self.logits.shape[-1], device=self.logits.device)
 
 
