@@ -37,11 +37,14 @@ class Estimator(ABC):
     unbiased: the expected gradient is the gradient of E_q[f], for every f.
     exact: moreover it has no variance.
     pathwise: the gradient reaches q through the points, so f must be differentiable.
+
+    anneals: fields that training lowers by default, because their bias falls with them.
     """
 
     unbiased: ClassVar[bool]
     exact: ClassVar[bool]
     pathwise: ClassVar[bool]
+    anneals: ClassVar[tuple[str, ...]] = ()
 
     def draw(
         self,

@@ -1,13 +1,24 @@
-"""Spec strings: "gumbel-softmax:tau=0.5" names an estimator and its hyper-parameters."""
+"""Spec strings: "gumbel-softmax:tau=0.5" names an estimator (or schedule) and its fields."""
 
-from collections.abc import Iterable
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
-from reparam.baselines import BASELINES
+from reparam import schedules
+from reparam.baselines import BASELINES, Baseline
 from reparam.core import Estimator
 from reparam.estimators import ESTIMATORS
+from reparam.schedules import Schedule
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "constant": schedules.Constant,
+    "linear": schedules.Linear,
+    "exponential": schedules.Exponential,
+    "cosine": schedules.Cosine,
+    "cyclic": schedules.Cyclic,
+}
 
 
 def estimator(spec: str) -> Estimator:
@@ -16,39 +27,105 @@ def estimator(spec: str) -> Estimator:
     >>> estimator("gumbel-softmax:tau=0.5")
     GumbelSoftmax(tau=0.5)
     """
-    name, _, rest = spec.strip().partition(":")
-    if name not in ESTIMATORS:
-        raise ValueError(f"estimator: {_unknown(name, ESTIMATORS)}")
+    name, values = split("estimator", spec, ESTIMATORS)
     cls = ESTIMATORS[name]
-    accepted = {f.name: f.default for f in fields(cls)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
+    made: Estimator = _filled("estimator", name, cls, _parsers(cls), values)
+    return made
+
+
+def schedule(spec: str, steps: int) -> Schedule:
+    """The schedule that a spec names: a number, or `name:field=value,...`.
+
+    steps: the planned length of the run, which an omitted `steps` or `rate` is derived from; an
+        omitted `period` is a quarter of it.
+
+    >>> schedule("exponential:start=1,end=0.5", steps=1001).at(1000)
+    0.5
+    >>> schedule("0.3", steps=10)
+    Constant(constant=0.3)
+    """
+    try:
+        return schedules.Constant(float(spec))
+    except ValueError:
+        name, values = split("schedule", spec, SCHEDULES)
+    cls = SCHEDULES[name]
+    planned = {"steps": steps, "period": max(1, steps // 4)}
+    accepted = _parsers(cls)
+    make: Callable[..., Schedule]
+    if name == "exponential" and "rate" not in values:
+        make = partial(schedules.Exponential.reaching, steps=steps)
+    else:
+        make = partial(cls, **{k: v for k, v in planned.items() if k in accepted})
+    made: Schedule = _filled("schedule", name, make, accepted, values)
+    return made
+
+
+def split(kind: str, spec: str, known: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """A spec's name, checked against the known ones, and its assignments as they are written."""
+    name, _, rest = spec.strip().partition(":")
+    if name not in known:
+        raise ValueError(f"{kind}: {_unknown(name, known)}")
+    values: dict[str, str] = {}
     for assignment in filter(None, (part.strip() for part in rest.split(","))):
         key, equals, value = (part.strip() for part in assignment.partition("="))
         if not equals:
-            raise ValueError(f"estimator: expected field=value after {name!r}, got {assignment!r}")
+            raise ValueError(f"{kind}: expected field=value after {name!r}, got {assignment!r}")
+        values[key] = value
+    return name, values
+
+
+Parser = Callable[[str], Any]
+
+
+def _parsers(cls: type[Any]) -> dict[str, Parser]:
+    """How to read each field of a dataclass: as its default's type, or else as its own."""
+    return {f.name: _parser(f.type if f.default is MISSING else f.default) for f in fields(cls)}
+
+
+def _parser(example: Any) -> Parser:
+    if example is None:  # a field that is empty by default holds a baseline
+        return _baseline
+    return example if isinstance(example, type) else type(example)
+
+
+def _baseline(name: str) -> Baseline:
+    if name not in BASELINES:
+        raise ValueError(_unknown(name, BASELINES))
+    return BASELINES[name]()
+
+
+def _filled(
+    kind: str,
+    name: str,
+    make: Callable[..., Any],
+    accepted: Mapping[str, Parser],
+    values: Mapping[str, str],
+) -> Any:
+    parsed = {}
+    for key, value in values.items():
         if key not in accepted:
-            raise ValueError(f"estimator: field of {name!r}: {_unknown(key, accepted)}")
-        values[key] = _parsed(name, key, value, accepted[key])
-    return cls(**values)
-
-
-def _parsed(name: str, key: str, value: str, default: Any) -> Any:
-    """A value of the type of the field's default; a default of None stands for a baseline."""
-    if default is None:
-        if value not in BASELINES:
-            raise ValueError(f"estimator: {key} of {name!r}: {_unknown(value, BASELINES)}")
-        return BASELINES[value]()
+            raise ValueError(f"{kind}: field of {name!r}: {_unknown(key, accepted)}")
+        parsed[key] = _read(f"{kind}: {key} of {name!r}", accepted[key], value)
     try:
-        return type(default)(value)
-    except ValueError:
+        return make(**parsed)
+    except TypeError:
+        absent = ", ".join(f"{key}=..." for key in accepted if key not in parsed)
+        raise ValueError(f"{kind}: expected values for {absent} after {name!r}") from None
+
+
+def _read(what: str, parser: Parser, value: str) -> Any:
+    try:
+        return parser(value)
+    except ValueError as error:
+        if parser is _baseline:
+            raise ValueError(f"{what}: {error}") from None
         raise ValueError(
-            f"estimator: {key} of {name!r}: expected {_article(type(default).__name__)}, "
-            f"got {value!r}; for example {key}={default}"
+            f"{what}: expected a value of type {_name(parser)}, got {value!r}"
         ) from None
 
 
-def _article(noun: str) -> str:
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+def _name(parser: Parser) -> str:
+    return getattr(parser, "__name__", str(parser))
 
 
 def _unknown(given: str, known: Iterable[str]) -> str:

@@ -33,6 +33,7 @@ class StraightThroughGumbelSoftmax(Estimator):
     unbiased = False
     exact = False
     pathwise = True
+    anneals = ("tau",)
 
     def __post_init__(self) -> None:
         check_tau(self.tau)

@@ -5,7 +5,7 @@ from reparam.families.bernoulli import BernoulliFamily
 from reparam.families.categorical import CategoricalFamily, IndexFamily
 from reparam.families.continuous import reparameterize
 from reparam.families.independent import IndependentFamily
-from reparam.families.sampling import log_prob, sample, support
+from reparam.families.sampling import is_discrete, log_prob, sample, support
 
 __all__ = [
     "BernoulliFamily",
@@ -14,6 +14,7 @@ __all__ = [
     "IndependentFamily",
     "IndexFamily",
     "family",
+    "is_discrete",
     "log_prob",
     "reparameterize",
     "sample",

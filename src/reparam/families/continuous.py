@@ -120,16 +120,23 @@ def _(q: Kumaraswamy, n: int, noise: Noise) -> Tensor:
 @reparameterize.register
 def _(q: MultivariateNormal, n: int, noise: Noise) -> Tensor:
     eps = noise.normal(n, q.loc).to(q.loc.dtype)
-    offset = q._unbroadcasted_scale_tril @ eps.unsqueeze(-1)  # noqa: SLF001 (unexpanded)
-    return q.loc + offset.squeeze(-1)
+    with _no_autocast(q.loc):
+        offset = q._unbroadcasted_scale_tril @ eps.unsqueeze(-1)  # noqa: SLF001 (unexpanded)
+        return q.loc + offset.squeeze(-1)
 
 
 @reparameterize.register
 def _(q: LowRankMultivariateNormal, n: int, noise: Noise) -> Tensor:
     # Its own rsample takes two sets of noise; the Cholesky factor takes one, of q's shape.
     eps = noise.normal(n, q.loc).to(q.loc.dtype)
-    offset: Tensor = q.scale_tril @ eps.unsqueeze(-1)
-    return q.loc + offset.squeeze(-1)
+    with _no_autocast(q.loc):
+        points: Tensor = q.loc + (q.scale_tril @ eps.unsqueeze(-1)).squeeze(-1)
+        return points
+
+
+def _no_autocast(like: Tensor) -> torch.autocast:
+    """Autocast would take a matrix product, and with it the sample, to half precision."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 @reparameterize.register(Independent)
@@ -142,5 +149,5 @@ def _(q: TransformedDistribution, n: int, noise: Noise) -> Tensor:
     """LogNormal, Weibull, Pareto, LogisticNormal and whatever else is a chain of transforms."""
     points = reparameterize(q.base_dist, n, noise)
     for transform in q.transforms:
-        points = transform(points)
+        points = torch.as_tensor(transform(points))
     return points

@@ -1,0 +1,165 @@
+"""The command line: parse, call, print; no mathematics.
+
+Exit status: 0 done, 1 the work failed, 2 bad arguments, 130 interrupted (a checkpoint is left).
+"""
+
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+from reparam import __version__
+from reparam.training.settings import DiscreteVaeSettings, Settings, VaeSettings
+
+app = App(
+    name="reparam",
+    help="Train through randomness: every way to differentiate an expectation.",
+    version=f"reparam {__version__}",
+    help_format="markdown",
+)
+train = App(name="train", help="Train a model into a run folder.", help_format="markdown")
+app.command(train)
+console = Console(highlight=False)
+RANK = int(os.environ.get("RANK", "0"))
+WORLD_SIZE = int(os.environ.get("WORLD_SIZE", "1"))
+
+Out = Annotated[Path | None, Parameter(name="--out")]
+Resume = Annotated[bool, Parameter(name="--resume", negative="")]
+Debug = Annotated[bool, Parameter(name="--debug", negative="")]
+
+
+@app.command(name="list")
+def list_estimators() -> None:
+    """Show the estimators: their claims, fields and references."""
+    from reparam.report.listing import listing  # noqa: PLC0415 (torch takes a second)
+
+    console.print(listing())
+
+
+@train.command(name="discrete-vae")
+def discrete_vae(
+    settings: Annotated[DiscreteVaeSettings, Parameter(name="*")] = DiscreteVaeSettings(),  # noqa: B008
+    *,
+    out: Out = None,
+    resume: Resume = False,
+    debug: Debug = False,
+) -> None:
+    """Train a VAE with a categorical latent.
+
+    Parameters
+    ----------
+    out
+        Run folder to make; by default a new one under runs/.
+    resume
+        Continue the run in --out as its config.json says.
+    debug
+        Show the traceback of an error.
+    """
+    _train("discrete-vae", settings, out, resume, debug)
+
+
+@train.command(name="vae")
+def vae(
+    settings: Annotated[VaeSettings, Parameter(name="*")] = VaeSettings(),  # noqa: B008
+    *,
+    out: Out = None,
+    resume: Resume = False,
+    debug: Debug = False,
+) -> None:
+    """Train a VAE with a Gaussian latent.
+
+    Parameters
+    ----------
+    out
+        Run folder to make; by default a new one under runs/.
+    resume
+        Continue the run in --out as its config.json says.
+    debug
+        Show the traceback of an error.
+    """
+    _train("vae", settings, out, resume, debug)
+
+
+def _train(model: str, settings: Settings, out: Path | None, resume: bool, debug: bool) -> None:
+    with _reported(debug) as stage:
+        from reparam.training.folder import RunFolder  # noqa: PLC0415 (torch takes a second)
+        from reparam.training.run import prepared, run  # noqa: PLC0415
+
+        folder = RunFolder(_place(model, out, resume))
+        settings = folder.agreed(settings) if resume else settings
+        task, images = prepared(settings)
+        if not resume and RANK == 0:
+            folder.create(settings)
+        stage.begun(folder.path)
+        final = run(settings, task, images, folder, console)
+        if RANK == 0:
+            bounds = "  ".join(f"{name} {value:.2f}" for name, value in final.items())
+            console.print(f"done  test  {bounds}\nreport: {folder.report}")
+
+
+def _place(model: str, out: Path | None, resume: bool) -> Path:
+    """The run folder: the one named, or the first free one under runs/."""
+    if out is not None:
+        return out
+    if resume:
+        raise ValueError("--resume: expected --out RUN, the folder to continue, got none")
+    if WORLD_SIZE > 1:
+        raise ValueError("--out: expected a folder for several processes to share, got none")
+    names = (Path("runs") / f"{model}-{number}" for number in itertools.count(1))
+    return next(path for path in names if not path.exists())
+
+
+class _Stage:
+    """How far the command has come: what fails early is a bad argument, later the work."""
+
+    status = 2
+    folder: Path | None = None
+
+    def begun(self, folder: Path) -> None:
+        """The arguments were good."""
+        self.status, self.folder = 1, folder
+
+
+@contextmanager
+def _reported(debug: bool) -> Iterator[_Stage]:
+    """Errors as one line and an exit status."""
+    stage = _Stage()
+    try:
+        yield stage
+    except Exception as error:
+        if debug:
+            raise
+        from reparam.data import DataError  # noqa: PLC0415 (torch takes a second)
+        from reparam.training.stop import Interrupted  # noqa: PLC0415
+
+        if isinstance(error, Interrupted):
+            again = f"reparam {' '.join(a for a in sys.argv[1:] if a != '--resume')} --resume"
+            _fail(f"{error}; continue with: {again}", 130)
+        if isinstance(error, DataError):
+            _fail(str(error), 1)
+        if isinstance(error, ValueError | TypeError | OSError | ImportError | RuntimeError):
+            _fail(str(error), stage.status)
+        raise
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    if RANK == 0:
+        print(f"reparam: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    raise SystemExit(status)
+
+
+def main() -> NoReturn:
+    """The program."""
+    try:
+        app(exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        _fail("stopped at once; the last checkpoint is as it was", 130)
+    raise SystemExit(0)

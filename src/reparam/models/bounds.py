@@ -1,0 +1,101 @@
+"""Bounds on the log-likelihood of held-out images, always with hard samples."""
+
+from dataclasses import asdict, dataclass
+from math import log
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from reparam.core import Estimator
+from reparam.families import family, is_discrete, log_prob, sample
+from reparam.models.vae import VAE
+from reparam.noise import Noise
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over a set of images, in nats per image.
+
+    bound: the ELBO with one hard sample, a lower bound on log p(x).
+    reconstruction, kl: its parts, bound = -(reconstruction + kl).
+    relaxed: the training objective's value where the estimator evaluates the decoder at relaxed
+        points. It is no bound: see it as what the relaxation believes. None for hard estimators.
+    """
+
+    bound: float
+    reconstruction: float
+    kl: float
+    relaxed: float | None
+
+    def asdict(self) -> dict[str, float]:
+        """The values that exist, by name."""
+        return {k: v for k, v in asdict(self).items() if v is not None}
+
+
+@torch.no_grad()
+def evaluate(
+    vae: VAE, images: Tensor, estimator: Estimator, generator: torch.Generator, batch: int = 500
+) -> Evaluation:
+    """The one-sample bound of `images` `(N, C, H, W)`, and the estimator's own value beside it."""
+    totals = torch.zeros(3, dtype=torch.float64)
+    relaxed = False
+    for part in torch.split(images, batch):
+        q = vae.posterior(part)
+        reconstruction = vae.cost(part, sample(q, 1, Noise(generator)))[0]
+        kl = vae.latent.kl(q).sum(-1)
+        own = reconstruction
+        if relaxed := relaxes(estimator, q):
+            draw = estimator.draw(q, generator=generator)
+            own = draw.combine(vae.cost(part, draw.points))
+        totals += torch.stack([v.double().sum().cpu() for v in (reconstruction, kl, own)])
+    nats, kl_nats, own_nats = (totals / len(images)).tolist()
+    return Evaluation(
+        bound=-(nats + kl_nats),
+        reconstruction=nats,
+        kl=kl_nats,
+        relaxed=-(own_nats + kl_nats) if relaxed else None,
+    )
+
+
+def relaxes(estimator: Estimator, q: Distribution) -> bool:
+    """Whether the estimator evaluates costs off the support of q."""
+    if not (estimator.pathwise and is_discrete(q)):
+        return False
+    generator = torch.Generator(device=family(q).logits.device).manual_seed(0)
+    points = estimator.draw(q, generator=generator).points
+    return not bool(((points == 0) | (points == 1)).all())
+
+
+@torch.no_grad()
+def importance_weighted(
+    vae: VAE, images: Tensor, k: int, generator: torch.Generator, chunk: int = 5000
+) -> float:
+    """E log (1/k) sum_i p(x, z_i) / q(z_i|x), hard samples, in nats per image.
+
+    A lower bound on log p(x) that tightens as k grows; k = 1 is the ELBO (Burda et al. 2016,
+    "Importance Weighted Autoencoders", equation 8, arXiv:1509.00519). chunk: images times samples
+    that are decoded at once.
+    """
+    total = 0.0
+    per_part = max(1, chunk // k)
+    for part in torch.split(images, per_part):
+        q = vae.posterior(part)
+        prior = vae.latent.prior(part)
+        points = sample(q, k, Noise(generator))
+        log_w = log_prob(prior, points) - log_prob(q, points) - vae.cost(part, points)
+        total += float((torch.logsumexp(log_w.double(), 0) - log(k)).sum())
+    return total / len(images)
+
+
+def free_bits(kl: Tensor, least: float) -> Tensor:
+    """The KL that a loss counts: `(B, units)` -> scalar nats per image, each unit at `least`.
+
+    The minimum applies to each unit's mean over the batch (Kingma et al. 2016, "Improved
+    Variational Inference with Inverse Autoregressive Flow", equation 15, arXiv:1606.04934): below
+    it there is no gain in saying less, so a unit keeps something to say.
+
+    >>> free_bits(torch.tensor([[0.0, 1.0], [0.2, 2.0]]), least=0.25).item()
+    1.75
+    """
+    return kl.mean(0).clamp(min=least).sum()

@@ -1,0 +1,1 @@
+"""Training: one readable loop, and what a run needs around it."""

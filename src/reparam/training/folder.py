@@ -1,0 +1,109 @@
+"""The run folder: config, metrics, checkpoint, report; each is written whole or not at all."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from reparam.training.settings import Settings, from_dict, to_dict
+
+
+class RunError(RuntimeError):
+    """A run cannot go on; the message says what was expected, what came, and what to do."""
+
+
+class RunFolder:
+    """`config.json`, `metrics.jsonl`, `checkpoint.pt`, `report.html` in one folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoint = path / "checkpoint.pt"
+        self.report = path / "report.html"
+
+    def create(self, settings: Settings) -> None:
+        """Start a new run here; refuse a folder that holds one."""
+        if self.config.exists():
+            raise FileExistsError(
+                f"--out: expected a folder without a run, got {self.path}, which holds one; "
+                "continue it with --resume, or choose another"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(to_dict(settings), indent=2) + "\n"
+        write_whole(self.config, lambda file: file.write(text.encode()))
+
+    def settings(self) -> Settings:
+        """The settings of the run that is here."""
+        if not self.config.exists():
+            raise FileNotFoundError(
+                f"--out: expected a run folder to resume, with a config.json, got {self.path}; "
+                "start the run without --resume"
+            )
+        try:
+            return from_dict(json.loads(self.config.read_text(encoding="utf-8")))
+        except (ValueError, AttributeError) as error:
+            raise RunError(f"{self.config}: expected the config of a run; {error}") from None
+
+    def agreed(self, given: Settings) -> Settings:
+        """The run's own settings; refuse options that ask for others."""
+        own, defaults = to_dict(self.settings()), to_dict(type(given)())
+        asked = {k: v for k, v in to_dict(given).items() if k == "model" or v != defaults[k]}
+        changed = [f"{k}={own.get(k)} (not {v})" for k, v in asked.items() if own.get(k) != v]
+        if changed:
+            raise ValueError(
+                f"--resume: expected the options that {self.path} was begun with, or none, got "
+                f"others: it has {', '.join(changed)}; begin a new run to change them"
+            )
+        return self.settings()
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint."""
+        write_whole(self.checkpoint, lambda file: torch.save(state, file))
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The checkpoint, if there is one."""
+        if not self.checkpoint.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.checkpoint, map_location=device)
+        except Exception as error:
+            raise RunError(
+                f"{self.checkpoint}: expected a checkpoint, got a file that torch cannot read "
+                f"({type(error).__name__}); delete it to start the run again"
+            ) from error
+        return state
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The metrics, oldest first; a last line cut short by a crash is left out."""
+        if not self.metrics.exists():
+            return
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                return
+
+    def forget_after(self, step: int) -> None:
+        """Drop the records of steps that will be taken again."""
+        kept = [r for r in self.records() if r["step"] <= step and not r.get("final")]
+        text = "".join(json.dumps(r) + "\n" for r in kept)
+        write_whole(self.metrics, lambda file: file.write(text.encode()))
+
+    def record(self, values: dict[str, Any]) -> None:
+        """Append one line of metrics."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write beside the file, then put it in its place: a crash leaves the old one or the new."""
+    partial = path.with_name(path.name + ".part")
+    with partial.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

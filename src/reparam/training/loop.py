@@ -1,0 +1,175 @@
+"""The loop: batches, steps, records, checkpoints. One process or many run the same lines."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from reparam.data import Images
+from reparam.noise import fold_in
+from reparam.training.averages import Averages
+from reparam.training.distributed import World
+from reparam.training.folder import RunError, RunFolder
+from reparam.training.metrics import MetricsLog
+from reparam.training.nonfinite import explain
+from reparam.training.progress import Progress
+from reparam.training.settings import Settings
+from reparam.training.stop import Interrupted, stop_requests
+from reparam.training.task import Step, Task
+
+
+def planned_steps(settings: Settings, images: Images) -> tuple[int, int]:
+    """Steps of an epoch, the incomplete last batch left out, and of the run."""
+    each = max(1, len(images.train) // settings.batch)
+    return each, each * settings.epochs
+
+
+class Run:
+    """One training run: its task, its data, and all that changes from step to step.
+
+    Every random number of step s is drawn from a generator seeded by (seed, s, process), and the
+    order of an epoch's images from (seed, epoch). So the step is the whole state of randomness,
+    and a resumed run goes on bit for bit.
+    """
+
+    def __init__(
+        self, task: Task, images: Images, settings: Settings, folder: RunFolder, world: World
+    ) -> None:
+        self.task = task.to(world.device)
+        self.images, self.settings, self.folder, self.world = images, settings, folder, world
+        self.optimizer = torch.optim.Adam(task.parameters(), lr=settings.lr)
+        self.averages = Averages()
+        self.step = 0
+        self.steps_per_epoch, self.steps = planned_steps(settings, images)
+
+    def train(self, progress: Progress) -> dict[str, float]:
+        """Train to the end from wherever the run is; the final metrics."""
+        model = DistributedDataParallel(self.task) if self.world.size > 1 else self.task
+        with MetricsLog(self.folder, self.world, self.step) as log, stop_requests() as stop:
+            progress.start(self.steps, self.step)
+            for number, batch in self.batches():
+                self.take(model, number, batch)
+                self.after(log, progress)
+                if self.world.any(stop()):
+                    self.save()
+                    raise Interrupted(f"stopped after step {self.step} of {self.steps}")
+            part, generator = self.held_out()
+            final = self.reduced(self.task.conclude(part, generator), len(part))
+            log.write({**self.place(), "split": "test", "final": True, **final})
+        return final
+
+    def batches(self) -> Iterator[tuple[int, Tensor]]:
+        """This process's part of every batch that is left, with its step's number."""
+        rank, size, batch = self.world.rank, self.world.size, self.settings.batch
+        while self.step < self.steps:
+            epoch, first = divmod(self.step, self.steps_per_epoch)
+            order = torch.randperm(
+                len(self.images.train), generator=_seeded("cpu", self.settings.seed, epoch)
+            )
+            for index in range(first, self.steps_per_epoch):
+                rows = order[index * batch : (index + 1) * batch][rank::size]
+                pixels = self.images.batch(rows, self.generator("cpu", 0))
+                yield self.step, pixels.to(self.world.device)
+
+    def take(self, model: torch.nn.Module, number: int, batch: Tensor) -> None:
+        """One step, unless it would leave the finite numbers."""
+        loss, metrics = model(batch, Step(number, self.generator(self.world.device, 1)))
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.get_total_norm(
+            [p.grad for p in self.task.parameters() if p.grad is not None]
+        )
+        if not math.isfinite(loss.item()) or not bool(norm.isfinite()):
+            raise RunError(self.sickness(number, loss.item(), batch))
+        self.optimizer.step()
+        self.averages.add(metrics)
+        self.step += 1
+
+    def after(self, log: MetricsLog, progress: Progress) -> None:
+        """Records and checkpoints, each at its own steps."""
+        progress.step(self.step, self.settings.batch)
+        epoch_ends = self.step % self.steps_per_epoch == 0
+        if self.step % self.settings.log_every == 0 or epoch_ends:
+            means = self.reduced(self.averages.take(), weight=1)
+            scheduled = self.task.settings_at(self.step - 1)
+            log.write({**self.place(), "split": "train", **means, **scheduled})
+            progress.training(means | scheduled)
+        if epoch_ends:
+            part, generator = self.held_out()
+            means = self.reduced(self.task.evaluate(part, generator), len(part))
+            log.write({**self.place(), "split": "test", **means})
+            progress.tested(self.step // self.steps_per_epoch, means)
+        if epoch_ends or self.step % self.settings.checkpoint_every == 0:
+            self.save()
+
+    def place(self) -> dict[str, float]:
+        """Where in the run a record belongs."""
+        return {"step": self.step, "epoch": round(self.step / self.steps_per_epoch, 4)}
+
+    def held_out(self) -> tuple[Tensor, torch.Generator]:
+        """This process's test images, and the randomness of this evaluation."""
+        part = self.images.test[self.world.rank :: self.world.size].to(self.world.device)
+        return part, self.generator(self.world.device, 2)
+
+    def reduced(self, means: dict[str, float], weight: int) -> dict[str, float]:
+        """The means over all processes, each with the weight of its share."""
+        if self.world.size == 1:
+            return means
+        sums = torch.tensor([weight, *(weight * v for v in means.values())], dtype=torch.float64)
+        total, *values = self.world.sum(sums.to(self.world.device)).tolist()
+        return {name: value / total for name, value in zip(means, values, strict=True)}
+
+    def generator(self, device: torch.device | str, purpose: int) -> torch.Generator:
+        """The randomness of this step in this process, for one purpose."""
+        return _seeded(device, self.settings.seed, self.step, self.world.rank, purpose)
+
+    def save(self) -> None:
+        """Write the checkpoint, in the first process."""
+        if self.world.first:
+            self.folder.save(
+                {
+                    "step": self.step,
+                    "task": self.task.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "averages": self.averages.state_dict(),
+                }
+            )
+        self.world.wait()
+
+    def resume(self) -> None:
+        """Go back to the checkpoint, if there is one, and forget the records after it."""
+        state: dict[str, Any] = self.folder.load(self.world.device) or {}
+        if state:
+            try:
+                self.task.load_state_dict(state["task"])
+                self.optimizer.load_state_dict(state["optimizer"])
+                self.averages.load_state_dict(state["averages"])
+                self.step = int(state["step"])
+            except (KeyError, RuntimeError, ValueError) as error:
+                raise RunError(
+                    f"{self.folder.checkpoint}: expected a checkpoint of this run's model, "
+                    f"got another ({error}); delete it to start the run again"
+                ) from None
+        if self.world.first:
+            self.folder.forget_after(self.step)
+        self.world.wait()
+
+    def sickness(self, number: int, loss: float, batch: Tensor) -> str:
+        """What to say of a non-finite step; the parameters are still those before it."""
+        step = Step(number, self.generator(self.world.device, 1))
+        if self.folder.checkpoint.exists():
+            kept = f"the last good checkpoint is {self.folder.checkpoint}"
+        else:
+            kept = "there was no checkpoint yet"
+        return (
+            f"step {number} (epoch {number // self.steps_per_epoch + 1}): expected a finite loss "
+            f"and gradient, got loss {loss}; {explain(self.task, self.task.trace(batch, step))}; "
+            f"{kept}"
+        )
+
+
+def _seeded(device: torch.device | str, seed: int, *numbers: int) -> torch.Generator:
+    return torch.Generator(device=device).manual_seed(fold_in(seed, *numbers) % 2**63)

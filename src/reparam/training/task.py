@@ -1,0 +1,44 @@
+"""What the loop trains: a module with a loss, and what to say about it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one training step may depend on besides its batch.
+
+    number: from 0. generator: the step's own source of randomness, seeded by the run's seed, the
+    step and the process, so that a resumed run draws what an uninterrupted one would.
+    """
+
+    number: int
+    generator: torch.Generator
+
+
+class Task(nn.Module, ABC):
+    """A model, its loss and its evaluation. Everything learnable is a submodule."""
+
+    @abstractmethod
+    def forward(self, batch: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch, a scalar, and detached scalar metrics by name."""
+
+    @abstractmethod
+    def settings_at(self, step: int) -> dict[str, float]:
+        """What schedules have set at a step: temperature, KL weight, by name."""
+
+    @abstractmethod
+    def evaluate(self, held_out: Tensor, generator: torch.Generator) -> dict[str, float]:
+        """Means over held-out images, by name."""
+
+    @abstractmethod
+    def conclude(self, held_out: Tensor, generator: torch.Generator) -> dict[str, float]:
+        """The same, with what is too slow for every epoch; for the end of the run."""
+
+    @abstractmethod
+    def trace(self, batch: Tensor, step: Step) -> Iterator[tuple[str, Tensor]]:
+        """The forward pass again, each tensor on the way with its name, in order."""

@@ -1,0 +1,145 @@
+"""The VAEs as tasks: their loss, their schedules, their bounds."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from reparam.core import Estimator
+from reparam.data import Images
+from reparam.estimators import ESTIMATORS
+from reparam.models import (
+    VAE,
+    CategoricalLatent,
+    GaussianLatent,
+    Latent,
+    evaluate,
+    free_bits,
+    importance_weighted,
+    relaxes,
+)
+from reparam.schedules import Schedule, drive, driveable
+from reparam.specs import estimator, schedule, split
+from reparam.training.settings import DiscreteVaeSettings, Settings
+from reparam.training.task import Step, Task
+
+
+class VaeTask(Task):
+    """-ELBO, with the KL weighted by a schedule and kept by free bits.
+
+    driven: schedules of the estimator's fields. The estimator's own modules (baselines) are
+    submodules: one optimizer trains them, and checkpoints hold them.
+    """
+
+    def __init__(
+        self,
+        vae: VAE,
+        estimator: Estimator,
+        driven: dict[str, Schedule],
+        kl_weight: Schedule,
+        settings: Settings,
+    ) -> None:
+        super().__init__()
+        self.vae = vae
+        self.estimator = estimator
+        self.driven = driven
+        self.kl_weight = kl_weight
+        self.settings = settings
+        self.control = nn.ModuleDict(estimator.modules())
+        self.relaxed = False
+
+    def forward(self, batch: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
+        terms = self.vae(
+            batch, self.estimator_at(step.number), self.settings.samples, step.generator
+        )
+        kept = free_bits(terms.kl, self.settings.free_bits)
+        loss = terms.reconstruction.mean() + self.kl_weight.at(step.number) * kept
+        metrics = {
+            "relaxed" if self.relaxed else "bound": terms.objective().mean(),
+            "kl": terms.kl.sum(-1).mean(),
+        }
+        return loss, {k: v.detach() for k, v in metrics.items()}
+
+    def estimator_at(self, step: int) -> Estimator:
+        """The estimator with its fields as scheduled."""
+        return drive(self.estimator, step, **self.driven)
+
+    def settings_at(self, step: int) -> dict[str, float]:
+        values = {name: s.at(step) for name, s in self.driven.items()}
+        return {**values, "kl_weight": self.kl_weight.at(step)}
+
+    def evaluate(self, held_out: Tensor, generator: torch.Generator) -> dict[str, float]:
+        return evaluate(self.vae, held_out, self.estimator, generator).asdict()
+
+    def conclude(self, held_out: Tensor, generator: torch.Generator) -> dict[str, float]:
+        k = self.settings.iw_samples
+        bound = importance_weighted(self.vae, held_out, k, generator)
+        return {**self.evaluate(held_out, generator), f"bound_{k}": bound}
+
+    def trace(self, batch: Tensor, step: Step) -> Iterator[tuple[str, Tensor]]:
+        yield "batch", batch
+        features = self.vae.encoder(batch)
+        yield "posterior features", features
+        q = self.vae.latent.posterior(features)
+        estimator = self.estimator_at(step.number)
+        points, combine = estimator.draw(q, self.settings.samples, generator=step.generator)
+        yield "points", points
+        costs = self.vae.cost(batch, points)
+        yield "reconstruction", costs
+        kl = self.vae.latent.kl(q)
+        yield "kl", kl
+        yield "loss", combine(costs).mean() + self.kl_weight.at(step.number) * kl.sum()
+
+
+def vae_task(settings: Settings, images: Images, steps: int) -> VaeTask:
+    """The task of a run; refuses an estimator that cannot serve the latent before any training.
+
+    steps: the planned length of the run, which default schedules end with.
+    """
+    latent = _latent(settings)
+    vae = VAE(images.shape, latent, settings.hidden, settings.encoder)
+    spec = settings.estimator  # type: ignore[attr-defined]
+    way = estimator(spec)
+    task = VaeTask(
+        vae,
+        way,
+        _driven(settings, way, steps),
+        schedule(settings.kl_weight, steps),
+        settings,
+    )
+    task.relaxed = _tried(task, images)
+    return task
+
+
+def _latent(settings: Settings) -> Latent:
+    if isinstance(settings, DiscreteVaeSettings):
+        return CategoricalLatent(settings.latents, settings.classes)
+    return GaussianLatent(settings.latents)  # type: ignore[attr-defined]
+
+
+def _driven(settings: Settings, way: Estimator, steps: int) -> dict[str, Schedule]:
+    """The temperature's schedule, for estimators that have a temperature."""
+    if not isinstance(settings, DiscreteVaeSettings):
+        return {}
+    stated = "tau" in split("estimator", settings.estimator, ESTIMATORS)[1]
+    if settings.tau == "auto":
+        anneal = "tau" in way.anneals and not stated
+        return {"tau": schedule("exponential:start=1,end=0.5", steps)} if anneal else {}
+    if "tau" not in driveable(way):
+        raise ValueError(
+            f"--tau: expected an estimator with a temperature, got {settings.estimator}; "
+            "leave --tau out"
+        )
+    if stated:
+        raise ValueError(
+            f"--tau: expected one temperature, got {settings.tau} beside {settings.estimator}; "
+            "leave one of them out"
+        )
+    return {"tau": schedule(settings.tau, steps)}
+
+
+def _tried(task: VaeTask, images: Images) -> bool:
+    """One draw for one image, so that what does not fit fails here; whether it is relaxed."""
+    q = task.vae.posterior(images.test[:1])
+    task.estimator.draw(q, task.settings.samples, generator=torch.Generator().manual_seed(0))
+    return relaxes(task.estimator, q)
