@@ -160,6 +160,10 @@ def main() -> NoReturn:
         app(exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         _fail(str(error), 2)
+    except ValueError as error:  # of a settings class, while arguments are parsed
+        if "--debug" in sys.argv:
+            raise
+        _fail(str(error), 2)
     except KeyboardInterrupt:
         _fail("stopped at once; the last checkpoint is as it was", 130)
     raise SystemExit(0)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from reparam import schedules
@@ -109,7 +110,8 @@ def _filled(
     try:
         return make(**parsed)
     except TypeError:
-        absent = ", ".join(f"{key}=..." for key in accepted if key not in parsed)
+        needed = [p.name for p in signature(make).parameters.values() if p.default is p.empty]
+        absent = ", ".join(f"{key}=..." for key in needed if key not in parsed)
         raise ValueError(f"{kind}: expected values for {absent} after {name!r}") from None
 
 

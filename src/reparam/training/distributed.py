@@ -52,7 +52,7 @@ def world(device: str) -> Iterator[World]:
     """Join the processes that `torchrun` started, or be the only one."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
-    kind = _device(device)
+    kind = device_kind(device)
     own = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else None
     here = World(rank, size, own or torch.device("cpu"))
     if size == 1:
@@ -68,7 +68,8 @@ def world(device: str) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def _device(asked: str) -> str:
+def device_kind(asked: str) -> str:
+    """cpu or cuda, of cpu, cuda and auto."""
     if asked == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device: expected a CUDA GPU, got a machine without one; use cpu")
     if asked == "auto":

@@ -32,7 +32,12 @@ class RunFolder:
                 f"--out: expected a folder without a run, got {self.path}, which holds one; "
                 "continue it with --resume, or choose another"
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"--out: expected a folder that can be made, got {self.path} ({error.strerror})"
+            ) from None
         text = json.dumps(to_dict(settings), indent=2) + "\n"
         write_whole(self.config, lambda file: file.write(text.encode()))
 

@@ -27,7 +27,7 @@ def explain(task: nn.Module, trace: Iterator[tuple[str, Tensor]]) -> str:
                 f"the first non-finite tensor is {name} ({bad} of {tensor.numel()} values); "
                 f"likely cause: {CAUSES[kind]}"
             )
-    return "every tensor is finite when computed again; likely cause: the hardware, or a race"
+    return "every value is finite, but the norm of the gradient overflows; lower --lr"
 
 
 def _in_order(task: nn.Module, trace: Iterator[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:

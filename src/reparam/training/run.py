@@ -7,7 +7,7 @@ from rich.console import Console
 
 from reparam.data import Images, load
 from reparam.noise import fold_in
-from reparam.training.distributed import World, world
+from reparam.training.distributed import World, device_kind, world
 from reparam.training.folder import RunFolder
 from reparam.training.loop import Run, planned_steps
 from reparam.training.progress import Progress
@@ -20,6 +20,7 @@ def prepared(settings: Settings) -> tuple[VaeTask, Images]:
 
     Initial parameters depend on the seed alone; the global generator is put back.
     """
+    device_kind(settings.device)
     images = load(settings.data, binarize=settings.binarize, seed=settings.seed)
     with torch.random.fork_rng():
         torch.manual_seed(fold_in(settings.seed, 0) % 2**63)

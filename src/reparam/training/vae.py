@@ -141,5 +141,11 @@ def _driven(settings: Settings, way: Estimator, steps: int) -> dict[str, Schedul
 def _tried(task: VaeTask, images: Images) -> bool:
     """One draw for one image, so that what does not fit fails here; whether it is relaxed."""
     q = task.vae.posterior(images.test[:1])
-    task.estimator.draw(q, task.settings.samples, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    try:
+        task.estimator.draw(q, task.settings.samples, generator=generator)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} (--samples sets n)" if str(error)[:2] == "n:" else error
+        ) from None
     return relaxes(task.estimator, q)

@@ -1,0 +1,92 @@
+"""The project's own commands; each sets up what it needs in `.venv` by itself.
+
+    python3 dev.py demo     train a discrete VAE on real digits, and leave a report
+    python3 dev.py check    lint, types, the wheel, and every test against the wheel
+
+Needs Python >= 3.11 with pip, and git. Nothing is installed outside `.venv`.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+WHEEL = ROOT / "build" / "wheel"
+
+
+def demo() -> None:
+    """Train the discrete VAE on digits."""
+    setup()
+    run(
+        BIN / "reparam",
+        *("train", "discrete-vae", "--data", "digits", "--binarize", "threshold"),
+        *("--epochs", "300", *sys.argv[2:]),
+    )
+
+
+def check() -> None:
+    """Everything that must hold before a change is shared."""
+    setup()
+    run(BIN / "ruff", "check", ".")
+    run(BIN / "ruff", "format", "--check", ".")
+    run(BIN / "mypy")
+    shutil.rmtree(ROOT / "build", ignore_errors=True)
+    run(PYTHON, "-m", "build", "--wheel", "--no-isolation", "--outdir", ROOT / "build" / "dist")
+    wheel = next((ROOT / "build" / "dist").glob("*.whl"))
+    run(PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--target", WHEEL, wheel)
+    # The unpacked wheel comes before the editable install: the tests see what users will get.
+    run(PYTHON, "-m", "pytest", "-n", "2", *sys.argv[2:], env={"PYTHONPATH": str(WHEEL)})
+
+
+def setup() -> None:
+    """Create `.venv` with the project and its tools, unless it is up to date."""
+    recipe = b"".join((ROOT / n).read_bytes() for n in ("pyproject.toml", "constraints.txt"))
+    stamp, wanted = VENV / "recipe", hashlib.sha256(recipe).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    print("setting up .venv (once; a minute or two)", flush=True)
+    pip = create()
+    # torch first and by itself: what follows must find the pinned build in place.
+    run(*pip, "install", "--quiet", "-r", ROOT / "constraints.txt")
+    run(*pip, "install", "--quiet", "-c", ROOT / "constraints.txt", "-e", f"{ROOT}[dev]")
+    stamp.write_text(wanted)
+
+
+def create() -> list[object]:
+    """Make the environment; the pip command that installs into it."""
+    try:
+        venv.create(VENV, with_pip=True, clear=True)
+    except (subprocess.CalledProcessError, SystemExit):
+        # Some systems ship Python without ensurepip: their own pip can install from outside.
+        venv.create(VENV, with_pip=False, clear=True)
+        return [sys.executable, "-m", "pip", "--python", PYTHON]
+    return [PYTHON, "-m", "pip"]
+
+
+def run(*command: object, env: dict[str, str] | None = None) -> None:
+    """Run a command here; stop with its exit status if it fails."""
+    result = subprocess.run(
+        [str(part) for part in command], cwd=ROOT, env={**os.environ, **(env or {})}, check=False
+    )
+    if result.returncode:
+        raise SystemExit(result.returncode)
+
+
+COMMANDS = {"demo": demo, "check": check}
+
+if __name__ == "__main__":
+    if sys.version_info < (3, 11):
+        raise SystemExit(f"dev.py: expected Python >= 3.11, got {sys.version.split()[0]}")
+    if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
+        raise SystemExit(__doc__)
+    try:
+        COMMANDS[sys.argv[1]]()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
