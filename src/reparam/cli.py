@@ -5,6 +5,7 @@ Exit status: 0 done, 1 the work failed, 2 bad arguments, 130 interrupted (a chec
 
 import itertools
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ app = App(
     help="Train through randomness: every way to differentiate an expectation.",
     version=f"reparam {__version__}",
     help_format="markdown",
+    suppress_keyboard_interrupt=False,
 )
 train = App(name="train", help="Train a model into a run folder.", help_format="markdown")
 app.command(train)
@@ -139,13 +141,20 @@ def _reported(debug: bool) -> Iterator[_Stage]:
         from reparam.training.stop import Interrupted  # noqa: PLC0415
 
         if isinstance(error, Interrupted):
-            again = f"reparam {' '.join(a for a in sys.argv[1:] if a != '--resume')} --resume"
-            _fail(f"{error}; continue with: {again}", 130)
+            _fail(f"{error}; continue with: {_again(stage.folder, sys.argv[1:])}", 130)
         if isinstance(error, DataError):
             _fail(str(error), 1)
         if isinstance(error, ValueError | TypeError | OSError | ImportError | RuntimeError):
             _fail(str(error), stage.status)
         raise
+
+
+def _again(folder: Path | None, arguments: list[str]) -> str:
+    """The command that continues a run, to paste into a shell."""
+    named = any(a == "--out" or a.startswith("--out=") for a in arguments)
+    place = [] if named else ["--out", str(folder)]
+    kept = [a for a in arguments if a != "--resume"]
+    return shlex.join(["reparam", *kept, *place, "--resume"])
 
 
 def _fail(message: str, status: int) -> NoReturn:

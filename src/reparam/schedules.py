@@ -158,6 +158,8 @@ def drive(estimator: Estimator, step: int, **schedules: Schedule) -> Estimator:
     >>> drive(GumbelSoftmax(), step=50, tau=Linear(1.0, 0.5, steps=100))
     GumbelSoftmax(tau=0.75)
     """
+    if not schedules:
+        return estimator
     floats = driveable(estimator)
     unknown = sorted(set(schedules) - set(floats))
     if unknown:

@@ -14,12 +14,14 @@ from reparam.noise import Noise
 class Enumerate(Estimator):
     """sum over z of q(z) f(z): no sampling, no variance, one cost per outcome.
 
+    The expectation, by definition.
+
     The oracle of the test-suite, and the best estimator wherever the support is small. n and the
     noise are not needed and have no influence. `Independent` multiplies supports: 20 bits are
     2^20 points.
 
     >>> from torch.distributions import OneHotCategorical
-    >>> d = Enumerate().draw(OneHotCategorical(probs=torch.tensor([0.25, 0.75])))
+    >>> d = Enumerate().draw(OneHotCategorical(probs=torch.tensor([0.25, 0.75]).double()))
     >>> d.combine(d.points[:, 1]).item()
     0.75
     """

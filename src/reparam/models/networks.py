@@ -41,6 +41,11 @@ def mlp_decoder(dims: int, hidden: int, shape: Shape) -> nn.Module:
 def conv_encoder(shape: Shape, hidden: int, features: int) -> nn.Module:
     """Two strided convolutions and one hidden layer."""
     channels, height, width = shape
+    if min(height, width) < 4:
+        raise ValueError(
+            f"encoder: expected images of at least 4 x 4 pixels for 'conv', got {height} x {width}; "
+            "use 'mlp'"
+        )
     return nn.Sequential(
         nn.Conv2d(channels, 32, 4, stride=2, padding=1),
         nn.ReLU(),

@@ -21,11 +21,11 @@ def grid(images: Tensor, columns: int, gap: int = 1) -> Tensor:
 
 
 def data_uri(image: Tensor) -> str:
-    """An image `(1 or 3, H, W)` in [0, 1] as a PNG data URI."""
+    """An image `(C, H, W)` in [0, 1] as a PNG data URI: grey or color, 2 and 4 add an alpha."""
     from PIL import Image  # noqa: PLC0415 (an extra)
 
     channels, height, width = image.shape
-    mode = "L" if channels == 1 else "RGB"
+    mode = ("L", "LA", "RGB", "RGBA")[channels - 1]
     pixels = (image.clamp(0, 1) * 255).round().to("cpu", torch.uint8)
     raw = bytes(pixels.permute(1, 2, 0).flatten().tolist())
     buffer = BytesIO()

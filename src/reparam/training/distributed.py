@@ -50,7 +50,7 @@ class World:
 @contextmanager
 def world(device: str) -> Iterator[World]:
     """Join the processes that `torchrun` started, or be the only one."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = processes()
     rank = int(os.environ.get("RANK", "0"))
     kind = device_kind(device)
     own = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else None
@@ -66,6 +66,20 @@ def world(device: str) -> Iterator[World]:
         # The engine's threads must outlive every tensor they have seen.
         gc.collect()
         dist.destroy_process_group()
+
+
+def processes() -> int:
+    """How many `torchrun` started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def check_shares(images: int) -> None:
+    """Refuse more processes than images to share: a mean over none is not a number."""
+    if processes() > images:
+        raise ValueError(
+            f"--nproc-per-node: expected at most {images} processes, one for each image of a "
+            f"batch and of the test set, got {processes()}; start fewer"
+        )
 
 
 def device_kind(asked: str) -> str:

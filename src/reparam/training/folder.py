@@ -27,7 +27,7 @@ class RunFolder:
 
     def create(self, settings: Settings) -> None:
         """Start a new run here; refuse a folder that holds one."""
-        if self.config.exists():
+        if any(path.exists() for path in (self.config, self.metrics, self.checkpoint)):
             raise FileExistsError(
                 f"--out: expected a folder without a run, got {self.path}, which holds one; "
                 "continue it with --resume, or choose another"

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,8 +55,8 @@ class Run:
                 if self.world.any(stop()):
                     self.save()
                     raise Interrupted(f"stopped after step {self.step} of {self.steps}")
-            part, generator = self.held_out()
-            final = self.reduced(self.task.conclude(part, generator), len(part))
+            part, step = self.held_out()
+            final = self.reduced(self.task.conclude(part, step), len(part))
             log.write({**self.place(), "split": "test", "final": True, **final})
         return final
 
@@ -98,8 +97,8 @@ class Run:
             log.write({**self.place(), "split": "train", **means, **scheduled})
             progress.training(means | scheduled)
         if epoch_ends:
-            part, generator = self.held_out()
-            means = self.reduced(self.task.evaluate(part, generator), len(part))
+            part, step = self.held_out()
+            means = self.reduced(self.task.evaluate(part, step), len(part))
             log.write({**self.place(), "split": "test", **means})
             progress.tested(self.step // self.steps_per_epoch, means)
         if epoch_ends or self.step % self.settings.checkpoint_every == 0:
@@ -109,10 +108,10 @@ class Run:
         """Where in the run a record belongs."""
         return {"step": self.step, "epoch": round(self.step / self.steps_per_epoch, 4)}
 
-    def held_out(self) -> tuple[Tensor, torch.Generator]:
-        """This process's test images, and the randomness of this evaluation."""
+    def held_out(self) -> tuple[Tensor, Step]:
+        """This process's test images, and the last step with this evaluation's randomness."""
         part = self.images.test[self.world.rank :: self.world.size].to(self.world.device)
-        return part, self.generator(self.world.device, 2)
+        return part, Step(self.step - 1, self.generator(self.world.device, 2))
 
     def reduced(self, means: dict[str, float], weight: int) -> dict[str, float]:
         """The means over all processes, each with the weight of its share."""
@@ -141,14 +140,14 @@ class Run:
 
     def resume(self) -> None:
         """Go back to the checkpoint, if there is one, and forget the records after it."""
-        state: dict[str, Any] = self.folder.load(self.world.device) or {}
-        if state:
+        state = self.folder.load(self.world.device)
+        if state is not None:
             try:
                 self.task.load_state_dict(state["task"])
                 self.optimizer.load_state_dict(state["optimizer"])
                 self.averages.load_state_dict(state["averages"])
                 self.step = int(state["step"])
-            except (KeyError, RuntimeError, ValueError) as error:
+            except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
                 raise RunError(
                     f"{self.folder.checkpoint}: expected a checkpoint of this run's model, "
                     f"got another ({error}); delete it to start the run again"

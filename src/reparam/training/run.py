@@ -7,7 +7,7 @@ from rich.console import Console
 
 from reparam.data import Images, load
 from reparam.noise import fold_in
-from reparam.training.distributed import World, device_kind, world
+from reparam.training.distributed import World, check_shares, device_kind, world
 from reparam.training.folder import RunFolder
 from reparam.training.loop import Run, planned_steps
 from reparam.training.progress import Progress
@@ -22,6 +22,7 @@ def prepared(settings: Settings) -> tuple[VaeTask, Images]:
     """
     device_kind(settings.device)
     images = load(settings.data, binarize=settings.binarize, seed=settings.seed)
+    check_shares(min(settings.batch, len(images.train), len(images.test)))
     with torch.random.fork_rng():
         torch.manual_seed(fold_in(settings.seed, 0) % 2**63)
         return vae_task(settings, images, planned_steps(settings, images)[1]), images

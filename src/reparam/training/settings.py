@@ -68,6 +68,8 @@ class Settings:
         for name in ("log_every", "checkpoint_every"):
             self._at_least(name, 1)
         self._at_least("free_bits", 0)
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"--seed: expected an integer from 0 to 2^63 - 1, got {self.seed}")
         if not 0 < self.lr < float("inf"):
             raise ValueError(f"--lr: expected a positive number, got {self.lr}")
 
@@ -129,6 +131,8 @@ def to_dict(settings: Settings) -> dict[str, Any]:
 
 def from_dict(values: dict[str, Any]) -> Settings:
     """The settings that `to_dict` wrote."""
+    if not isinstance(values, dict):
+        raise ValueError(f"config: expected options by name, got {values!r}")  # noqa: TRY004 (of JSON)
     fields = dict(values)
     model = fields.pop("model", None)
     if model not in MODELS:

@@ -32,11 +32,11 @@ class Task(nn.Module, ABC):
         """What schedules have set at a step: temperature, KL weight, by name."""
 
     @abstractmethod
-    def evaluate(self, held_out: Tensor, generator: torch.Generator) -> dict[str, float]:
-        """Means over held-out images, by name."""
+    def evaluate(self, held_out: Tensor, step: Step) -> dict[str, float]:
+        """Means over held-out images after a step, by name."""
 
     @abstractmethod
-    def conclude(self, held_out: Tensor, generator: torch.Generator) -> dict[str, float]:
+    def conclude(self, held_out: Tensor, step: Step) -> dict[str, float]:
         """The same, with what is too slow for every epoch; for the end of the run."""
 
     @abstractmethod

@@ -68,13 +68,14 @@ class VaeTask(Task):
         values = {name: s.at(step) for name, s in self.driven.items()}
         return {**values, "kl_weight": self.kl_weight.at(step)}
 
-    def evaluate(self, held_out: Tensor, generator: torch.Generator) -> dict[str, float]:
-        return evaluate(self.vae, held_out, self.estimator, generator).asdict()
+    def evaluate(self, held_out: Tensor, step: Step) -> dict[str, float]:
+        way = self.estimator_at(step.number)
+        return evaluate(self.vae, held_out, way, step.generator).asdict()
 
-    def conclude(self, held_out: Tensor, generator: torch.Generator) -> dict[str, float]:
+    def conclude(self, held_out: Tensor, step: Step) -> dict[str, float]:
         k = self.settings.iw_samples
-        bound = importance_weighted(self.vae, held_out, k, generator)
-        return {**self.evaluate(held_out, generator), f"bound_{k}": bound}
+        bound = importance_weighted(self.vae, held_out, k, step.generator)
+        return {**self.evaluate(held_out, step), f"bound_{k}": bound}
 
     def trace(self, batch: Tensor, step: Step) -> Iterator[tuple[str, Tensor]]:
         yield "batch", batch
@@ -107,7 +108,7 @@ def vae_task(settings: Settings, images: Images, steps: int) -> VaeTask:
         schedule(settings.kl_weight, steps),
         settings,
     )
-    task.relaxed = _tried(task, images)
+    task.relaxed = _tried(task, images, steps)
     return task
 
 
@@ -138,8 +139,10 @@ def _driven(settings: Settings, way: Estimator, steps: int) -> dict[str, Schedul
     return {"tau": schedule(settings.tau, steps)}
 
 
-def _tried(task: VaeTask, images: Images) -> bool:
+def _tried(task: VaeTask, images: Images, steps: int) -> bool:
     """One draw for one image, so that what does not fit fails here; whether it is relaxed."""
+    for step in (0, steps - 1):  # the temperatures that the run begins and ends with
+        task.estimator_at(step)
     q = task.vae.posterior(images.test[:1])
     generator = torch.Generator().manual_seed(0)
     try:
