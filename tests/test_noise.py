@@ -160,3 +160,16 @@ def test_two_sources_are_refused():
     """A generator and uniforms contradict each other."""
     with pytest.raises(ValueError, match="generator= or noise=, got both"):
         Noise(seeded(0), torch.full((1,), 0.5))
+
+
+def test_a_source_splits_into_parts():
+    """Given uniforms along their first dimension; a generator serves every part in turn."""
+    u = torch.rand(2, 3, 4, generator=seeded(0))
+    like = torch.empty(4)
+    parts = [part.uniform(3, like) for part in Noise(uniforms=u).split(2)]
+    assert torch.equal(torch.stack(parts), u)
+    first, second = (part.uniform(3, like) for part in Noise(seeded(0)).split(2))
+    assert not torch.equal(first, second)
+    message = re.escape("shape (5, n, *batch, *event), one set for each part of the draw, got (2,")
+    with pytest.raises(ValueError, match=message):
+        Noise(uniforms=u).split(5)

@@ -33,17 +33,24 @@ class Draw(NamedTuple):
 class Estimator(ABC):
     """One published way to differentiate E_q[f], as a frozen dataclass of its hyper-parameters.
 
-    The three claims are tested in both directions:
+    The claims are tested in both directions:
     unbiased: the expected gradient is the gradient of E_q[f], for every f.
     exact: moreover it has no variance.
-    pathwise: the gradient reaches q through the points, so f must be differentiable.
+    pathwise: the gradient reaches q through the points.
+    black_box: f need not be differentiable.
 
+    multisample: `combine` estimates E log (1/n) sum exp f, the multi-sample bound, not E_q[f].
+    differentiates: `combine` itself takes derivatives, which `torch.func` transforms and
+        `torch.compile(fullgraph=True)` cannot trace.
     anneals: fields that training lowers by default, because their bias falls with them.
     """
 
     unbiased: ClassVar[bool]
     exact: ClassVar[bool]
     pathwise: ClassVar[bool]
+    black_box: ClassVar[bool]
+    multisample: ClassVar[bool] = False
+    differentiates: ClassVar[bool] = False
     anneals: ClassVar[tuple[str, ...]] = ()
 
     def draw(
@@ -127,29 +134,9 @@ def surrogate(costs: Tensor, log_prob: Tensor, baseline: Tensor | float = 0.0) -
     return costs + (costs - baseline) * ratio
 
 
-def alongside(value: Tensor, objective: Tensor) -> Tensor:
-    """`value`, whose backward pass also descends `objective` (same shape), for control variates.
-
-    The objective is weighted by the *size* of the gradient that arrives at `value`: a caller who
-    maximizes (negates) the result still trains the control variate downhill.
-    """
-    return _Alongside.apply(value, objective)  # type: ignore[no-any-return, no-untyped-call]
-
-
-class _Alongside(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(value: Tensor, objective: Tensor) -> Tensor:
-        return value.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        return grad, grad.abs()
+def surrogate_gradient(value: Tensor, carrier: Tensor) -> Tensor:
+    """`value`, with the gradient of `carrier` added to its own; the same shape for both."""
+    return value + (carrier - carrier.detach()).to(value.dtype)
 
 
 def average(costs: Tensor) -> Tensor:

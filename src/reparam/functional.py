@@ -96,6 +96,11 @@ def hard_argmax(z: Tensor, dim: int = -1) -> Tensor:
     return torch.zeros_like(z).scatter(dim, z.argmax(dim, keepdim=True), 1.0)
 
 
+def gumbel_argmax(logits: Tensor, n: int, noise: Noise) -> Tensor:
+    """n samples of class indices: logits `(*, K)` -> `(n, *)`, int64."""
+    return (logits + noise.gumbel(n, logits)).argmax(-1)
+
+
 def soft_argmax(z: Tensor, tau: float | Tensor, dim: int = -1) -> Tensor:
     """softmax(z / tau) along `dim`, finite for every tau >= 0, also in its gradients.
 

@@ -30,6 +30,17 @@ class Noise:
         self.generator = generator
         self.uniforms = uniforms
 
+    def split(self, parts: int) -> list["Noise"]:
+        """Sources for the parts of a draw; given uniforms are split along their first dimension."""
+        if self.uniforms is None:
+            return [self] * parts
+        if len(self.uniforms) != parts:
+            raise ValueError(
+                f"noise: expected uniforms of shape ({parts}, n, *batch, *event), one set for each "
+                f"part of the draw, got {tuple(self.uniforms.shape)}"
+            )
+        return [Noise(uniforms=part) for part in self.uniforms]
+
     def uniform(self, n: int, like: Tensor) -> Tensor:
         """U(0, 1): never 0 nor 1, and with full relative precision near 0."""
         return self._draw(n, like, self._uniform, lambda u: u)

@@ -33,6 +33,7 @@ class GumbelSoftmax(Estimator):
     unbiased = False
     exact = False
     pathwise = True
+    black_box = False
     anneals = ("tau",)
 
     def __post_init__(self) -> None:

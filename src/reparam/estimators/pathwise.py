@@ -29,6 +29,7 @@ class Pathwise(Estimator):
     unbiased = True
     exact = False
     pathwise = True
+    black_box = False
 
     def _draw(self, q: Distribution, n: int, noise: Noise) -> Draw:
         return Draw(reparameterize(q, n, noise), average)

@@ -29,6 +29,7 @@ class Rloo(Estimator):
     unbiased = True
     exact = False
     pathwise = False
+    black_box = True
 
     def _draw(self, q: Distribution, n: int, noise: Noise) -> Draw:
         check_count("n: Rloo compares samples with each other", n, least=2)

@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from reparam.baselines import Baseline
-from reparam.core import Draw, Estimator, alongside, surrogate
+from reparam.control import alongside
+from reparam.core import Draw, Estimator, surrogate
 from reparam.families import log_prob, sample
 from reparam.noise import Noise
 
@@ -33,6 +34,7 @@ class Score(Estimator):
     unbiased = True
     exact = False
     pathwise = False
+    black_box = True
 
     def _draw(self, q: Distribution, n: int, noise: Noise) -> Draw:
         points = sample(q, n, noise)

@@ -34,6 +34,7 @@ class StraightThrough(Estimator):
     unbiased = False
     exact = False
     pathwise = True
+    black_box = False
 
     def __post_init__(self) -> None:
         check_tau(self.tau)

@@ -1,22 +1,31 @@
 """What estimators need of a distribution, provided once for each kind."""
 
-from reparam.families.base import Family, family
-from reparam.families.bernoulli import BernoulliFamily
+from reparam.families.base import Family, describe, family
+from reparam.families.bernoulli import BernoulliFamily, bernoulli_logits
 from reparam.families.categorical import CategoricalFamily, IndexFamily
+from reparam.families.classes import Classes, classes, zero_carrying
 from reparam.families.continuous import reparameterize
-from reparam.families.independent import IndependentFamily
-from reparam.families.sampling import is_discrete, log_prob, sample, support
+from reparam.families.independent import IndependentFamily, unwrapped
+from reparam.families.sampling import event_sum, is_discrete, log_prob, pick, sample, support
 
 __all__ = [
     "BernoulliFamily",
     "CategoricalFamily",
+    "Classes",
     "Family",
     "IndependentFamily",
     "IndexFamily",
+    "bernoulli_logits",
+    "classes",
+    "describe",
+    "event_sum",
     "family",
     "is_discrete",
     "log_prob",
+    "pick",
     "reparameterize",
     "sample",
     "support",
+    "unwrapped",
+    "zero_carrying",
 ]

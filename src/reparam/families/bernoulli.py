@@ -2,11 +2,12 @@
 
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli
+from torch.distributions import Bernoulli, Distribution
 from torch.nn.functional import logsigmoid, softplus
 
 from reparam.checks import working_dtype
-from reparam.families.base import Family, family
+from reparam.families.base import Family, describe, family
+from reparam.families.independent import unwrapped
 from reparam.functional import soft_step
 from reparam.noise import Noise
 
@@ -43,3 +44,14 @@ class BernoulliFamily(Family):
 
 
 family.register(Bernoulli, BernoulliFamily)
+
+
+def bernoulli_logits(q: Distribution) -> Tensor:
+    """The logits `(*batch, *event)` of a Bernoulli or of Independent over one."""
+    base = unwrapped(q)
+    if not isinstance(base, Bernoulli):
+        raise TypeError(
+            f"q: expected a Bernoulli, or Independent over one, got {describe(q)}; "
+            "'rloo' serves every distribution, 'rebar' and 'relax' the categorical"
+        )
+    return base.logits

@@ -6,6 +6,7 @@ from torch.distributions import Distribution
 
 from reparam.families.base import check_support, describe, family
 from reparam.families.continuous import reparameterize, with_generator
+from reparam.families.counts import counts_from_uniforms, is_count
 from reparam.families.independent import unwrapped
 from reparam.noise import Noise
 
@@ -24,6 +25,8 @@ def sample(q: Distribution, n: int, noise: Noise) -> Tensor:
         if q.has_rsample:
             # Forward-mode differentiation passes no_grad, but not detach.
             return reparameterize(q, n, noise).detach()
+        if noise.uniforms is not None and is_count(base := unwrapped(q)):
+            return counts_from_uniforms(base, n, noise)
         if noise.uniforms is not None:
             raise TypeError(
                 f"noise: expected a distribution with a map from uniforms, got {describe(q)}, "
@@ -35,6 +38,12 @@ def sample(q: Distribution, n: int, noise: Noise) -> Tensor:
 def log_prob(q: Distribution, points: Tensor) -> Tensor:
     """Log-probability or log-density: `(P, *batch, *event)` -> `(P, *batch)`."""
     return family(q).log_prob(points) if is_discrete(q) else q.log_prob(points)
+
+
+def event_sum(values: Tensor, q: Distribution) -> Tensor:
+    """Sum over q's event dimensions, which are the last ones of `values`."""
+    dims = len(q.event_shape)
+    return values.sum(tuple(range(-dims, 0))) if dims else values
 
 
 def support(q: Distribution) -> Tensor:
@@ -52,3 +61,10 @@ def support(q: Distribution) -> Tensor:
     outcomes = q.enumerate_support(expand=True)
     check_support(len(outcomes))
     return outcomes
+
+
+def pick(outcomes: Tensor, index: Tensor) -> Tensor:
+    """Outcomes `(S, *batch, *event)` by number, for each batch row: index `(P, *batch)`."""
+    event = outcomes.shape[index.ndim :]
+    index = index.reshape(*index.shape, *[1] * len(event)).expand(*index.shape, *event)
+    return outcomes.gather(0, index)

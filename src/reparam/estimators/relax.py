@@ -1,0 +1,63 @@
+"""RELAX: REINFORCE with a learned control variate, for any cost."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from reparam.control import controlled
+from reparam.core import Draw, Estimator
+from reparam.families import family
+from reparam.noise import Noise
+
+
+@dataclass(frozen=True)
+class Relax(Estimator):
+    """[f(b) - c(z~)] grad log q(b) + grad c(z) - grad c(z~), c a network.
+
+    Grathwohl et al. 2018, "Backpropagation through the Void: Optimizing Control Variates for
+    Black-Box Gradient Estimation", equation 9, arXiv:1711.00123.
+
+    z are the perturbed logits that decided b, z~ fresh ones given b. surrogate: a module that maps
+    perturbed logits `(n, *batch, *event)` to `(n, *batch)`, differentiable twice; it is trained on
+    the squared gradient, through `parameters()`. Unbiased whatever it computes; one evaluation of
+    any cost for each of the n samples. noise: `(2, n, *batch, *event)`, for z and z~.
+
+    >>> import torch
+    >>> from torch.distributions import OneHotCategorical
+    >>> c = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1), nn.Flatten(-2))
+    >>> d = Relax(c).draw(OneHotCategorical(logits=torch.zeros(3, 5)), n=2)
+    >>> d.combine(d.points[..., 0]).shape
+    torch.Size([3])
+    """
+
+    surrogate: nn.Module
+
+    unbiased = True
+    exact = False
+    pathwise = False
+    black_box = True
+    differentiates = True
+
+    def _draw(self, q: Distribution, n: int, noise: Noise) -> Draw:
+        f = family(q)
+        first, second = noise.split(2)
+        z = f.perturb(n, first)
+        b = f.hard(z)
+
+        def combine(costs: Tensor) -> Tensor:
+            control = self._surrogate(z, costs), self._surrogate(f.condition(b, second), costs)
+            return controlled(
+                q, f, b, costs=costs, control=control, parameters=list(self.parameters())
+            )
+
+        return Draw(b, combine)
+
+    def _surrogate(self, z: Tensor, costs: Tensor) -> Tensor:
+        c: Tensor = self.surrogate(z)
+        if c.shape != costs.shape:
+            raise ValueError(
+                f"surrogate: expected values of shape {tuple(costs.shape)} = (n, *batch) from "
+                f"perturbed logits {tuple(z.shape)}, got {tuple(c.shape)}"
+            )
+        return c
