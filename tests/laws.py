@@ -6,22 +6,20 @@ over the noise given the outcome where the gradient depends on it.
 """
 
 import copy
-import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, Distribution, OneHotCategorical
+from torch.distributions import Bernoulli, Distribution, OneHotCategorical
 
+import reparam as rp
 from reparam import Enumerate, Estimator
-from reparam.families import family, log_prob, support
-from reparam.noise import Noise
+from reparam.families import log_prob, support
 from reparam.problems import Problem
+from reparam.problems.nodes import nodes, outcomes
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
-MOST_NODES = 200_000
 
 
 def expected(estimator: Estimator, problem: Problem, n: int) -> dict[str, Tensor]:
@@ -30,23 +28,23 @@ def expected(estimator: Estimator, problem: Problem, n: int) -> dict[str, Tensor
     Every combination of outcome and noise nodes becomes one leading batch row of one draw, and
     its weight in the expectation multiplies what `combine` returns for it.
     """
-    weights, noise = nodes(estimator, problem, n)
+    weights, noise = nodes(estimator, problem.q(), n)
     estimator = copy.deepcopy(estimator)  # a baseline may move with every draw
     rows = weights.shape[0]
     params = {k: v.expand(rows, *v.shape) for k, v in problem.params.items()}
     draw = estimator.draw(problem.build(params), n, noise=noise)
     value = weights * draw.combine(problem.cost(draw.points, problem.weight))
     leaves = [*problem.params.values(), problem.weight]
-    gradients = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+    gradients = torch.autograd.grad(value.sum(), leaves, materialize_grads=True)
     return {
         "value": value.sum(0).detach(),
         **dict(zip([*problem.params, "weight"], gradients, strict=True)),
     }
 
 
-def exact(problem: Problem) -> dict[str, Tensor]:
+def exact(estimator: Estimator, problem: Problem, n: int) -> dict[str, Tensor]:
     """The truth that `expected` is held against."""
-    value = problem.exact()
+    value = multisample_bound(problem, n) if estimator.multisample else problem.exact()
     leaves = [*problem.params.values(), problem.weight]
     gradients = torch.autograd.grad(value.sum(), leaves)
     return {
@@ -55,96 +53,29 @@ def exact(problem: Problem) -> dict[str, Tensor]:
     }
 
 
-def nodes(estimator: Estimator, problem: Problem, n: int) -> tuple[Tensor, Tensor]:
-    """Weights `(rows, *batch)` and uniforms `(n, rows, *batch, *event)`."""
+def multisample_bound(problem: Problem, n: int) -> Tensor:
+    """E log (1/n) sum exp f over n independent points.
+
+    Over all tuples of outcomes; for continuous q, over quadrature nodes placed by their path.
+    """
     q = problem.q()
-    if estimator.exact:
-        return torch.ones(1, *q.batch_shape, dtype=torch.float64), None
-    if not problem.discrete:
-        return _continuous_nodes(q, n)
-    return _discrete_nodes(q, n, depends_on_noise=estimator.pathwise)
+    if problem.discrete:
+        every = outcomes(q)
+        tuples = torch.cartesian_prod(*[torch.arange(len(every))] * n).reshape(-1, n)
+        weights = log_prob(q, every)[tuples].sum(1).exp()
+        costs = problem.cost(every, problem.weight)[tuples].transpose(0, 1)
+    else:
+        weights, noise = nodes(rp.Pathwise(), q, n)
+        params = {k: v.expand(len(weights), *v.shape) for k, v in problem.params.items()}
+        points = rp.Pathwise().draw(problem.build(params), n, noise=noise).points
+        costs = problem.cost(points, problem.weight)
+    return (weights * (torch.logsumexp(costs, 0) - math.log(n))).sum(0)
 
 
-def _continuous_nodes(q: Distribution, n: int) -> tuple[Tensor, Tensor]:
-    """A trapezoid rule in t with u = Phi(t): exponentially accurate, like the problems' own."""
-    dims = n * q.event_shape.numel()
-    step = {1: 0.02, 2: 0.1, 4: 0.7}[dims]
-    t = _grid(torch.arange(-7.7, 7.7 + step / 2, step, dtype=torch.float64), dims)
-    weights = (torch.exp(-t.square() / 2) / math.sqrt(2 * math.pi) * step).prod(-1)
-    u = torch.special.ndtr(t).clamp(1e-300, 1 - 2**-53)
-    u = u.reshape(-1, n, *[1] * len(q.batch_shape), *q.event_shape).transpose(0, 1)
-    shape = (n, len(t), *q.batch_shape, *q.event_shape)
-    return _per_row(weights, q), u.expand(shape).contiguous()
-
-
-def _discrete_nodes(q: Distribution, n: int, depends_on_noise: bool) -> tuple[Tensor, Tensor]:
-    """Every tuple of n outcomes, each reached through the noise conditioned on it."""
-    outcomes = support(q)
-    chances = log_prob(q, outcomes).exp().detach()
-    dims = n * outcomes[0].numel() // max(q.batch_shape.numel(), 1) if depends_on_noise else 0
-    tuples = list(itertools.product(range(len(outcomes)), repeat=n))
-    v_weights, v = _inner_nodes(dims, n, q, most=MOST_NODES // len(tuples))
-    points = torch.stack([outcomes[list(t)] for t in tuples], 1)  # (n, tuples, *batch, *event)
-    weights = torch.stack([chances[list(t)].prod(0) for t in tuples])  # (tuples, *batch)
-    # Pair every tuple with every inner node.
-    points = points.repeat_interleave(v.shape[1], 1)
-    weights = weights.repeat_interleave(v.shape[1], 0) * _per_row(v_weights, q).repeat(
-        len(tuples), *[1] * len(q.batch_shape)
-    )
-    rows = q.expand((len(weights), *q.batch_shape))
-    return weights, uniforms_giving(rows, points, v.repeat(1, len(tuples), *[1] * (v.ndim - 2)))
-
-
-def _inner_nodes(dims: int, n: int, q: Distribution, most: int) -> tuple[Tensor, Tensor]:
-    """Gauss-Legendre nodes in (0, 1)^dims, as `(nodes,)` and `(n, nodes, *batch, *event)`."""
-    shape = (*q.batch_shape, *q.event_shape)
-    if dims == 0:
-        return torch.ones(1, dtype=torch.float64), torch.full(
-            (n, 1, *shape), 0.5, dtype=torch.float64
-        )
-    per_axis = min(int(most ** (1 / dims)), 60)
-    x, w = _gauss_legendre(per_axis)
-    v = _grid(x, dims).reshape(-1, n, *[1] * len(q.batch_shape), *q.event_shape)
-    weights = _grid(w, dims).prod(-1)
-    return weights, v.transpose(0, 1).expand(n, len(weights), *shape)
-
-
-def _gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights on (0, 1), by the eigenvalues of the Jacobi matrix (Golub & Welsch)."""
-    k = torch.arange(1, count, dtype=torch.float64)
-    off = k / (4 * k**2 - 1).sqrt()
-    values, vectors = torch.linalg.eigh(torch.diag(off, 1) + torch.diag(off, -1))
-    return (values + 1) / 2, vectors[0].square()
-
-
-def uniforms_giving(q: Distribution, points: Tensor, v: Tensor) -> Tensor:
-    """Uniforms that make q's family draw `points`, and v, within each outcome, its noise."""
-    f = family(q)
-    with torch.no_grad():
-        z = f.condition(points, Noise(uniforms=v)) - f.logits
-        u = torch.sigmoid(z) if _is_bernoulli(q) else torch.exp(-torch.exp(-z))
-        u = u.clamp(1e-300, 1 - 2**-53)
-        assert torch.equal(f.hard(f.perturb(len(points), Noise(uniforms=u))), points)
-    return u
-
-
-def _is_bernoulli(q: Distribution) -> bool:
-    while hasattr(q, "base_dist"):
-        q = q.base_dist
-    assert isinstance(q, Bernoulli | OneHotCategorical | Categorical)
-    return isinstance(q, Bernoulli)
-
-
-def _grid(axis: Tensor, dims: int) -> Tensor:
-    return torch.cartesian_prod(*[axis] * dims).reshape(-1, dims)
-
-
-def _per_row(weights: Tensor, q: Distribution) -> Tensor:
-    return weights.reshape(-1, *[1] * len(q.batch_shape)).expand(-1, *q.batch_shape)
-
-
-def smallest_n(estimator: Estimator) -> int:
-    """1, or 2 for estimators that compare samples."""
+def telling_n(estimator: Estimator) -> int:
+    """1, or 2 for estimators that compare samples: enough to tell right from wrong."""
+    if estimator.multisample:
+        return 2
     q = Bernoulli(logits=torch.zeros(()))
     try:
         estimator.draw(q)
@@ -158,7 +89,7 @@ def smallest_n(estimator: Estimator) -> int:
 def serves(estimator: Estimator, problem: Problem) -> bool:
     """Whether the estimator takes the problem's q, or refuses it with a proper TypeError."""
     try:
-        estimator.draw(problem.q(), smallest_n(estimator))
+        estimator.draw(problem.q(), telling_n(estimator))
     except TypeError as error:
         message = str(error)
         assert message.startswith("q: expected "), message
@@ -170,10 +101,16 @@ def serves(estimator: Estimator, problem: Problem) -> bool:
 
 def relaxes(estimator: Estimator, problem: Problem) -> bool:
     """Whether the cost is evaluated off the support: then the value is biased as well."""
-    if not problem.discrete:
+    if not (problem.discrete and estimator.pathwise):
         return False
-    points = estimator.draw(problem.q(), smallest_n(estimator)).points
-    return not bool(((points == 0) | (points == 1)).all())
+    points = estimator.draw(problem.q(), telling_n(estimator)).points
+    return not bool((points == points.round()).all())
+
+
+def both(estimator: Estimator, problem: Problem) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What the estimator expects, and the truth, with as few samples as it takes."""
+    n = telling_n(estimator)
+    return expected(estimator, problem, n), exact(estimator, problem, n)
 
 
 # The laws.
@@ -184,26 +121,26 @@ def value_is_unbiased(estimator: Estimator, problem: Problem) -> None:
     tolerance = EXACT
     if relaxes(estimator, problem):
         estimator, tolerance = replace(estimator, tau=1e-3), {"rtol": 2e-3, "atol": 0.0}
-    got = expected(estimator, problem, smallest_n(estimator))["value"]
-    torch.testing.assert_close(got, exact(problem)["value"], **tolerance)
+    got, truth = both(estimator, problem)
+    torch.testing.assert_close(got["value"], truth["value"], **tolerance)
 
 
 def gradient_is_unbiased(estimator: Estimator, problem: Problem) -> None:
     """The expected gradient in q's parameters is the exact one."""
-    got, truth = expected(estimator, problem, smallest_n(estimator)), exact(problem)
+    got, truth = both(estimator, problem)
     for name in problem.params:
         torch.testing.assert_close(got[name], truth[name], **EXACT)
 
 
 def cost_gradient_is_unbiased(estimator: Estimator, problem: Problem) -> None:
     """The expected gradient in the cost's own parameters is the exact one, at hard points."""
-    got, truth = expected(estimator, problem, smallest_n(estimator)), exact(problem)
+    got, truth = both(estimator, problem)
     torch.testing.assert_close(got["weight"], truth["weight"], **EXACT)
 
 
 def gradient_is_exact(estimator: Estimator, problem: Problem) -> None:
     """Two draws give the same, exact gradient: there is no variance."""
-    truth = exact(problem)
+    truth = exact(estimator, problem, 1)
     for seed in range(2):
         value, gradients = one_gradient(estimator, problem, seed)
         torch.testing.assert_close(value, truth["value"], **EXACT)
@@ -213,7 +150,7 @@ def gradient_is_exact(estimator: Estimator, problem: Problem) -> None:
 
 def gradient_lies_in_the_points(estimator: Estimator, problem: Problem) -> None:
     """Detached points leave nothing to differentiate in q's parameters."""
-    draw = estimator.draw(problem.q(), smallest_n(estimator))
+    draw = estimator.draw(problem.q(), telling_n(estimator))
     assert draw.points.requires_grad
     value = draw.combine(problem.cost(draw.points.detach(), problem.weight.detach()))
     assert not value.requires_grad
@@ -221,8 +158,7 @@ def gradient_lies_in_the_points(estimator: Estimator, problem: Problem) -> None:
 
 def gradient_needs_no_differentiable_cost(estimator: Estimator, problem: Problem) -> None:
     """A black-box cost suffices: the points carry no gradient, the result does."""
-    draw = estimator.draw(problem.q(), smallest_n(estimator))
-    assert not draw.points.requires_grad
+    draw = estimator.draw(problem.q(), telling_n(estimator))
     with torch.no_grad():
         costs = problem.cost(draw.points, problem.weight)
     assert draw.combine(costs).requires_grad
@@ -248,20 +184,19 @@ def _first_rows(problem: Problem, points: Tensor) -> Tensor:
     """Costs of points whose two rows stand for the problem's first row."""
     rows = problem.q().batch_shape[0]
     padded = points[:, :1].expand(-1, rows, *points.shape[2:])
-    first = torch.stack(
+    return torch.stack(
         [
             problem.cost(torch.cat([points[:, i : i + 1], padded[:, 1:]], 1), problem.weight)[:, 0]
             for i in range(2)
         ],
         1,
     )
-    return first
 
 
 def seed_decides(estimator: Estimator, problem: Problem) -> None:
     """The same generator state gives the same draw; the global generator is not touched."""
     before = torch.get_rng_state()
-    (a, b, c) = (one_gradient(estimator, problem, seed) for seed in (0, 0, 1))
+    (a, b, c) = (one_gradient(estimator, problem, seed, n=64) for seed in (0, 0, 2))
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(a[0], b[0])
     for name in problem.params:
@@ -282,15 +217,13 @@ def global_seed_decides(estimator: Estimator, problem: Problem) -> None:
 
 def precisions_agree(estimator: Estimator, problem: Problem) -> None:
     """float32 gives float64's result to float32's rounding, in float32."""
-    n = smallest_n(estimator)
+    n = telling_n(estimator)
     q = problem.q()
-    noise = torch.rand((n, *q.batch_shape, *q.event_shape), generator=seeded(0)).double()
+    noise = torch.rand(noise_shape(estimator, q, n), generator=seeded(0)).double()
     noise = noise.clamp(0.01, 0.99)
     results = []
     for dtype in (torch.float64, torch.float32):
-        params = {
-            k: v.detach().to(dtype).requires_grad_() for k, v in problem.params.items()
-        }
+        params = {k: v.detach().to(dtype).requires_grad_() for k, v in problem.params.items()}
         draw = copy.deepcopy(estimator).draw(problem.build(params), n, noise=noise)
         assert draw.points.dtype == dtype
         costs = problem.cost(draw.points.double(), problem.weight).to(dtype)
@@ -313,65 +246,78 @@ def layers_nest(outer: Estimator, inner: Estimator) -> None:
 
 
 def _nested(outer: Estimator, inner: Estimator) -> list[Tensor]:
-    """Expected value and gradients in (x, y, w), over all outcomes of both layers.
-
-    An inner outcome is weighted by its chance given the outer point that it belongs to.
-    """
+    """Expected value and gradients in (x, y, w), over all nodes of both layers."""
     x, y, w = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (0.4, -0.3, 0.9))
-    total = torch.zeros((), dtype=torch.float64)
-    at_first = outer, inner
-    for outer_chance, outer_noise in _outcomes_of(outer, x):
-        outer = copy.deepcopy(at_first[0])
-        first = outer.draw(Bernoulli(logits=x), smallest_n(outer), noise=outer_noise)
-        a = first.points
-        logits = y + w * a
-        costs = torch.zeros_like(a)
-        for inner_chance, inner_noise in _outcomes_of(inner, logits):
-            inner = copy.deepcopy(at_first[1])
-            second = inner.draw(Bernoulli(logits=logits), smallest_n(inner), noise=inner_noise)
-            b = second.points
-            costs = costs + inner_chance * second.combine((b - a / 2 - 0.3) ** 2 + a * b)
-        total = total + outer_chance * first.combine(costs)
+    weights, noise = nodes(outer, Bernoulli(logits=x), telling_n(outer))
+    q = Bernoulli(logits=x.expand(len(weights)))
+    first = outer.draw(q, telling_n(outer), noise=noise)
+    a = first.points
+    logits = y + w * a
+    inner_weights, inner_noise = nodes(inner, Bernoulli(logits=logits), telling_n(inner))
+    q = Bernoulli(logits=logits.expand(len(inner_weights), *logits.shape))
+    second = inner.draw(q, telling_n(inner), noise=inner_noise)
+    b = second.points
+    costs = (inner_weights * second.combine((b - a / 2 - 0.3) ** 2 + a * b)).sum(0)
+    total = (weights * first.combine(costs)).sum()
     return [total.detach(), *torch.autograd.grad(total, [x, y, w])]
 
 
-def _outcomes_of(estimator: Estimator, logits: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Every tuple of outcomes of Bernoulli(logits): its chance `(*batch)`, its noise."""
-    q = Bernoulli(logits=logits.detach())
-    if estimator.exact:
-        yield torch.ones_like(q.logits), None
-        return
-    for bits in itertools.product((0.0, 1.0), repeat=smallest_n(estimator)):
-        points = torch.stack([torch.full_like(q.logits, b) for b in bits])
-        half = torch.full_like(points, 0.5)
-        yield q.log_prob(points).sum(0).exp(), uniforms_giving(q, points, half)
-
-
-def extreme_logits_are_finite(estimator: Estimator) -> None:
+def extreme_logits_are_finite(estimator: Estimator, name: str) -> None:
     """Logits of ±1e4 and excluded classes (-inf) give finite values and gradients."""
-    for dtype in (torch.float64, torch.float32):
-        far = torch.tensor([[1e4, -1e4, 0.0], [0.0, 1e4, 1e4]], dtype=dtype)
-        shut = torch.tensor([[0.0, -torch.inf, 1.0], [-torch.inf, 0.0, 2.0]], dtype=dtype)
-        for logits, q in ((far, OneHotCategorical), (shut, OneHotCategorical), (far, Bernoulli)):
-            leaf = logits.clone().requires_grad_()
-            draw = estimator.draw(q(logits=leaf, validate_args=False), 4, generator=seeded(0))
+    kind = Bernoulli if name == "bernoulli" else OneHotCategorical
+    far = torch.tensor([[1e4, -1e4, 0.0], [0.0, 1e4, 1e4]])
+    shut = torch.tensor([[0.0, -torch.inf, 1.0], [-torch.inf, 0.0, 2.0]])
+    for logits in (far, shut) if kind is OneHotCategorical else (far,):
+        for dtype in (torch.float64, torch.float32):
+            leaf = logits.to(dtype).requires_grad_()
+            draw = estimator.draw(kind(logits=leaf, validate_args=False), 4, generator=seeded(0))
             weight = torch.linspace(-1, 1, 3, dtype=dtype)
             costs = (draw.points * weight).square()
-            value = draw.combine(costs.sum(-1) if q is OneHotCategorical else costs)
+            value = draw.combine(costs.sum(-1) if kind is OneHotCategorical else costs)
             value.sum().backward()
             assert value.isfinite().all()
             assert leaf.grad.isfinite().all()
 
 
 def one_gradient(
-    estimator: Estimator, problem: Problem, seed: int
+    estimator: Estimator, problem: Problem, seed: int, n: int = 4
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One draw's value and gradients, the estimator's own state left as it was."""
     estimator = copy.deepcopy(estimator)
-    draw = estimator.draw(problem.q(), 4, generator=seeded(seed))
+    draw = estimator.draw(problem.q(), n, generator=seeded(seed))
     value = draw.combine(problem.cost(draw.points, problem.weight))
     gradients = torch.autograd.grad(value.sum(), list(problem.params.values()))
     return value.detach(), dict(zip(problem.params, gradients, strict=True))
+
+
+class Wave(torch.nn.Module):
+    """A smooth surrogate for RELAX over `event` dimensions, with parameters of its own."""
+
+    def __init__(self, event: int) -> None:
+        super().__init__()
+        self.dims = tuple(range(-event, 0))
+        self.height = torch.nn.Parameter(torch.tensor(0.3, dtype=torch.float64))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Perturbed logits `(n, *batch, *event)` -> `(n, *batch)`."""
+        wave = self.height.to(z.dtype) * torch.sin(z.clamp(-20, 20)) + torch.tanh(z / 2)
+        return wave.sum(self.dims) if self.dims else wave
+
+
+def noise_shape(estimator: Estimator, q: Distribution, n: int) -> tuple[int, ...]:
+    """The shape of the uniforms that an estimator takes."""
+    event = q.event_shape
+    if isinstance(estimator, rp.SumAndSample | rp.UnorderedSet):
+        event = (len(support(q)),)
+    parts = ()
+    if isinstance(estimator, rp.Rebar | rp.Relax | rp.DoubleCv):
+        parts = (2,)
+    elif isinstance(estimator, rp.GumbelRao):
+        parts = (1 + estimator.k,)
+    elif isinstance(estimator, rp.MeasureValued):
+        base = q.base_dist if hasattr(q, "base_dist") else q
+        parts = (1 + {"Normal": 4, "Exponential": 2, "Poisson": 1}.get(type(base).__name__, 0),)
+    return (*parts, n, *q.batch_shape, *event)
 
 
 def seeded(seed: int) -> torch.Generator:

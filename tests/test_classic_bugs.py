@@ -1,18 +1,20 @@
 """A test of the tests: bugs that people really write, each of which a law must catch."""
 
+import copy
 from dataclasses import dataclass
 
-import laws
 import pytest
 import torch
 from torch.distributions import Bernoulli
 from torch.nn.functional import softplus
 
+import laws
 import reparam as rp
 from reparam.baselines import Baseline, MovingAverage
 from reparam.core import Draw, Estimator, average, surrogate
 from reparam.families import family, log_prob, sample, support
 from reparam.families.bernoulli import BernoulliFamily
+from reparam.noise import Noise
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def test_law_catches(bug, law, problem):
 )
 def test_law_catches_with_two_samples(monkeypatch, bug, leaf):
     """Bugs between samples show at n = 2."""
-    monkeypatch.setattr(laws, "smallest_n", lambda _: 2)
+    monkeypatch.setattr(laws, "telling_n", lambda _: 2)
     law = GRADIENT if leaf == "logits" else COST_GRADIENT
     law(rp.Rloo(), rp.PROBLEMS["bernoulli"]())
     with pytest.raises(AssertionError):
@@ -180,7 +182,7 @@ def test_law_catches_with_two_samples(monkeypatch, bug, leaf):
 
 def test_law_catches_sum_over_samples(monkeypatch):
     """A sum in place of a mean shows at n = 2, in the value."""
-    monkeypatch.setattr(laws, "smallest_n", lambda _: 2)
+    monkeypatch.setattr(laws, "telling_n", lambda _: 2)
     with pytest.raises(AssertionError):
         laws.value_is_unbiased(SummedNotAveraged(), rp.PROBLEMS["bernoulli"]())
 
@@ -205,8 +207,6 @@ def test_moving_average_looks_back(baseline, right):
 
 def one_by_one(baseline: Baseline):
     """E[gradient] of (b - .45)^2 at logit 0, each outcome a draw of its own from one state."""
-    import copy
-
     logit = torch.zeros((), dtype=torch.float64, requires_grad=True)
     baseline(torch.tensor([0.7], dtype=torch.float64), None)
     total = 0.0
@@ -241,13 +241,10 @@ def test_law_catches_swapped_conditional_noise():
 
 def marginal_gap(f, q):
     """|E sigmoid(z) by conditioning - E sigmoid(z) directly|, by a midpoint rule in u."""
-    from reparam.noise import Noise
-
     u = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
     direct = torch.sigmoid(f.perturb(len(u), Noise(uniforms=u))).mean()
     conditioned = sum(
-        q.log_prob(b).exp()
-        * torch.sigmoid(f.condition(b.expand(len(u)), Noise(uniforms=u))).mean()
+        q.log_prob(b).exp() * torch.sigmoid(f.condition(b.expand(len(u)), Noise(uniforms=u))).mean()
         for b in (torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64))
     )
     return (direct - conditioned).abs()

@@ -230,12 +230,12 @@ def test_the_bound_is_hard_whatever_the_estimator(vae, image):
 
 def test_free_bits_count_each_unit_at_least():
     """max(least, mean over the batch) for each unit; units below get no gradient."""
-    kl = torch.tensor([[0.0, 1.0, 0.3], [0.2, 2.0, 0.3]], requires_grad=True)
+    kl = torch.tensor([[0.0, 1.0, 0.3], [0.4, 2.0, 0.3]], requires_grad=True)
     kept = free_bits(kl, least=0.25)
     kept.backward()
     assert kept.item() == pytest.approx(0.25 + 1.5 + 0.3)
     assert kl.grad.tolist() == [[0, 0.5, 0.5], [0, 0.5, 0.5]]
-    assert free_bits(kl, least=0.0).item() == pytest.approx(0.1 + 1.5 + 0.3)
+    assert free_bits(kl, least=0.0).item() == pytest.approx(0.2 + 1.5 + 0.3)
 
 
 @pytest.mark.parametrize("architecture", ["mlp", "conv"])
@@ -248,6 +248,16 @@ def test_networks_fit_any_shape(architecture, shape):
     assert logits.shape == (3, *shape)
     (encoder(torch.rand(2, *shape)).sum() + logits.sum()).backward()
     assert all(p.grad is not None for net in (encoder, decoder) for p in net.parameters())
+
+
+def test_a_convolutional_decoder_grows_both_sides_alike():
+    """From a quarter to half, rounded up, to the whole: height stays height."""
+    _, decoder = networks("conv", (1, 9, 5), hidden=6, features=4, dims=5)
+    seen = []
+    for layer in (decoder.coarse, decoder.fine):
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[-2:])))
+    decoder(torch.zeros(1, 5))
+    assert seen == [(5, 3), (9, 5)]
 
 
 def test_networks_refuse_what_they_cannot_be():

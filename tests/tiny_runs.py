@@ -28,7 +28,7 @@ from reparam.training.progress import Progress
 from reparam.training.settings import MODELS, Settings
 from reparam.training.vae import vae_task
 
-DEADLINE = 60.0
+DEADLINE = 90.0
 """Seconds for anything that another process should do at once."""
 SMALL = {"epochs": 2, "batch": 16, "hidden": 16, "latents": 3, "log_every": 1, "iw_samples": 3}
 """Settings of both models."""
@@ -63,7 +63,7 @@ def settings(model: str = "discrete-vae", **changed: Any) -> Settings:
 def options(model: str = "discrete-vae", **changed: Any) -> list[str]:
     """The same for the command line, after `reparam`."""
     chosen = {**SMALL, **CLASSES[model], **changed}
-    pairs = [(f"--{name.replace('_', '-')}", str(value)) for name, value in chosen.items()]
+    pairs = [("--" + name.replace("_", "-"), str(value)) for name, value in chosen.items()]
     return ["train", model, *(part for pair in pairs for part in pair)]
 
 
@@ -124,8 +124,10 @@ def finished(process: subprocess.Popen[str]) -> Outcome:
     """Wait for its end, but not for ever."""
     try:
         out, err = process.communicate(timeout=DEADLINE)
-    finally:
-        process.kill()
+    except BaseException:
+        process.terminate()  # a launcher then ends its workers, which it could not when killed
+        process.communicate(timeout=DEADLINE)
+        raise
     return Outcome(process.returncode, out, err)
 
 
@@ -135,7 +137,7 @@ def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None
     while not condition():
         assert process.poll() is None, finished(process)
         if time.monotonic() > end:
-            process.kill()
+            process.terminate()
             raise AssertionError(finished(process))
         time.sleep(0.005)
 

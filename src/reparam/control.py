@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from reparam.core import surrogate_gradient
-from reparam.families import Family, event_sum
+from reparam.families import Family, event_sum, zero_carrying
 
 
 def alongside(value: Tensor, objective: Tensor) -> Tensor:
@@ -101,5 +101,6 @@ def controlled(
         create_graph=any(p.requires_grad for p in parameters),
         retain_graph=True,
     )
-    value = surrogate_gradient(value, event_sum(gradient.detach() * family.logits, q))
+    carrier = gradient.detach() * zero_carrying(family.logits)
+    value = surrogate_gradient(value, event_sum(carrier, q))
     return steered(value, event_sum(gradient.square(), q), parameters)

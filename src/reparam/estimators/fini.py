@@ -81,7 +81,7 @@ def _(q: Binomial, order: int) -> Terms:
     if order == 2:
         return [(lambda x: (n * p + (1 - 2 * p) * x) / 2, q.logits)]
     if bool((n < 2).any()):
-        raise ValueError("order: expected 2 for a Binomial with a single trial, got 3")
+        raise TypeError("q: expected a Binomial of 2 trials or more, got one of 1; use order=2")
     scale = 12 * (n - 1) * p * fail
     slope = (1 - 2 * p) / 2 + (2 * n * p + 1 - 2 * p) / scale
     constant = n * p * (5 - 6 * p) / (12 * fail)
@@ -91,7 +91,7 @@ def _(q: Binomial, order: int) -> Terms:
 @_terms.register
 def _(q: NegativeBinomial, order: int) -> Terms:
     if order == 3:
-        raise ValueError("order: expected 2 for a NegativeBinomial, got 3")
+        raise TypeError("q: expected Poisson or Binomial, got NegativeBinomial; use order=2")
     r, p = q.total_count, torch.sigmoid(q.logits)
     fail = torch.sigmoid(-q.logits)
     return [

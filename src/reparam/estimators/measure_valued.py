@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import singledispatch
 from itertools import product
 from math import pi, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,12 +53,13 @@ class MeasureValued(Estimator):
         z = sample(q, n, first)
         weights, moved = [], [z]
         for weight, atom in _measures(base, n, others):
-            for index in product(*map(range, coordinates)):
-                at = (..., *index, *[slice(None)] * len(base.event_shape))
+            for index in product(*(range(size) for size in coordinates)):
+                at: Any = (..., *index, *[slice(None)] * len(base.event_shape))
                 point = z.clone()
                 point[at] = atom[at]
                 moved.append(point)
-                weights.append(weight[(..., *index)])
+                each: Any = (..., *index)
+                weights.append(weight[each])
         points = torch.cat(moved)
 
         def combine(costs: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class Relax(Estimator):
         return Draw(b, combine)
 
     def _surrogate(self, z: Tensor, costs: Tensor) -> Tensor:
-        c: Tensor = self.surrogate(z)
+        c: Tensor = self.surrogate(z.clamp(min=-1e4))  # an excluded class is at -inf
         if c.shape != costs.shape:
             raise ValueError(
                 f"surrogate: expected values of shape {tuple(costs.shape)} = (n, *batch) from "

@@ -62,7 +62,7 @@ class UnorderedSet(Estimator):
             each = log_prob(q, points).reshape(costs.shape)
             base: Tensor | float = 0.0
             if self.baseline and k > 1:
-                base = (share * costs.detach()).sum(1)
+                base = (share.to(costs.dtype) * costs.detach()).sum(1)
             return (weight.to(costs.dtype) * surrogate(costs, each, base)).sum(0).mean(0)
 
         return Draw(points, combine)
@@ -73,8 +73,10 @@ def _ratios(p: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 
     p: chances of the chosen `(*, k)`; others: mass of the rest of the domain `(*)`. remaining[C] is
     the chance that, the outcomes C being gone, the rest of S comes next, in any order: by
-    recursion from the whole of S. Remaining mass is summed, never 1 - sum, which would cancel.
+    recursion from the whole of S. Remaining mass is summed, never 1 - sum, which would cancel;
+    impossible outcomes count as barely possible, which keeps every quotient defined.
     """
+    p, others = p.double().clamp(min=1e-20), others.double()
     k = p.shape[-1]
     remaining = [torch.ones_like(others)] * 2**k
     for gone in reversed(range(2**k - 1)):

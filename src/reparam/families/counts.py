@@ -1,5 +1,7 @@
 """Counts: Poisson, binomial and negative binomial from given uniforms, through their CDF."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.distributions import Binomial, Distribution, NegativeBinomial, Poisson
@@ -35,9 +37,8 @@ def counts_from_uniforms(q: Distribution, n: int, noise: Noise) -> Tensor:
     return points.to(q.mean.dtype)
 
 
-def _pmf(q: Distribution, k: Tensor) -> Tensor:
-    if not isinstance(q, Binomial):
-        mass: Tensor = q.log_prob(k).exp()  # type: ignore[no-untyped-call]
-        return mass
-    inside = k <= q.total_count
-    return torch.where(inside, q.log_prob(torch.minimum(k, q.total_count)).exp(), 0)
+def _pmf(q: Any, k: Tensor) -> Tensor:
+    """q(k), 0 beyond the trials of a Binomial."""
+    trials = q.total_count if type(q).__name__ == "Binomial" else k
+    mass: Tensor = q.log_prob(torch.minimum(k, trials)).exp()
+    return torch.where(k <= trials, mass, 0)

@@ -83,9 +83,9 @@ class CategoricalLatent(Latent):
 
 
 class _Unchecked(OneHotCategorical):
-    """`OneHotCategorical` validates whatever it is told; here NaN is the training loop's to explain.
+    """`OneHotCategorical` validates in spite of `validate_args=False`; this one does not.
 
-    Nor does a GPU wait for a check at every step.
+    NaN is the training loop's to explain, and a GPU waits for no check at every step.
     """
 
     def __init__(self, logits: Tensor) -> None:

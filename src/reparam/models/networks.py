@@ -43,8 +43,8 @@ def conv_encoder(shape: Shape, hidden: int, features: int) -> nn.Module:
     channels, height, width = shape
     if min(height, width) < 4:
         raise ValueError(
-            f"encoder: expected images of at least 4 x 4 pixels for 'conv', got {height} x {width}; "
-            "use 'mlp'"
+            f"encoder: expected images of at least 4 x 4 pixels for 'conv', "
+            f"got {height} x {width}; use 'mlp'"
         )
     return nn.Sequential(
         nn.Conv2d(channels, 32, 4, stride=2, padding=1),

@@ -46,6 +46,19 @@ def by_enumeration(q: Distribution, g: Callable[[Tensor], Tensor]) -> Tensor:
     return (log_prob(q, points).exp() * g(points)).sum(0)
 
 
+def by_counting(
+    largest: int,
+) -> Callable[[Distribution, Callable[[Tensor], Tensor]], Tensor]:
+    """sum over z = 0 ... largest of q(z) g(z), for counts."""
+
+    def integrate(q: Distribution, g: Callable[[Tensor], Tensor]) -> Tensor:
+        points = torch.arange(largest + 1, dtype=torch.float64)
+        points = points.reshape(-1, *[1] * len(q.batch_shape)).expand(-1, *q.batch_shape)
+        return (log_prob(q, points).exp() * g(points)).sum(0)
+
+    return integrate
+
+
 def on_the_line(t: Tensor) -> tuple[Tensor, Tensor]:
     """Grid -> standard points on the real line, and their derivative."""
     return t, torch.ones_like(t)

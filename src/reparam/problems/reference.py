@@ -9,16 +9,20 @@ import torch
 from torch import Tensor
 from torch.distributions import (
     Bernoulli,
+    Binomial,
     Distribution,
     Exponential,
     Independent,
+    NegativeBinomial,
     Normal,
     OneHotCategorical,
+    Poisson,
 )
 from torch.nn.functional import binary_cross_entropy_with_logits, linear
 
 from reparam.problems.problem import (
     Problem,
+    by_counting,
     by_enumeration,
     by_quadrature,
     on_the_half_line,
@@ -142,6 +146,45 @@ def gaussian2() -> Problem:
     )
 
 
+def poisson() -> Problem:
+    """A smooth bounded cost of a count; two rows."""
+    return Problem(
+        about="one Poisson, sin(k z)",
+        params={"rate": _leaf(0.8, 3.0)},
+        build=lambda p: Poisson(p["rate"]),
+        weight=_leaf(0.6)[0].detach().requires_grad_(),
+        cost=lambda z, k: torch.sin(k * z),
+        integrate=by_counting(40),
+        discrete=True,
+    )
+
+
+def binomial() -> Problem:
+    """The same of four trials."""
+    return Problem(
+        about="one Binomial of 4 trials, sin(k z)",
+        params={"logits": _leaf(-0.4, 1.2)},
+        build=lambda p: Binomial(4, logits=p["logits"]),
+        weight=_leaf(0.6)[0].detach().requires_grad_(),
+        cost=lambda z, k: torch.sin(k * z),
+        integrate=by_counting(4),
+        discrete=True,
+    )
+
+
+def negative_binomial() -> Problem:
+    """The same of an overdispersed count, with a gradient to both parameters."""
+    return Problem(
+        about="one negative binomial, sin(k z)",
+        params={"total": _leaf(1.5, 3.0), "logits": _leaf(-0.5, -1.5)},
+        build=lambda p: NegativeBinomial(p["total"], logits=p["logits"]),
+        weight=_leaf(0.6)[0].detach().requires_grad_(),
+        cost=lambda z, k: torch.sin(k * z),
+        integrate=by_counting(120),
+        discrete=True,
+    )
+
+
 def vae() -> Problem:
     """One step of a small categorical VAE: -log p(x | z) through a linear decoder; two images."""
     images = torch.tensor([[1.0, 0, 1, 1, 0], [0, 0, 1, 0, 1]], dtype=torch.float64)
@@ -171,5 +214,8 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "gaussian": gaussian,
     "gaussian2": gaussian2,
     "exponential": exponential,
+    "poisson": poisson,
+    "binomial": binomial,
+    "negative-binomial": negative_binomial,
     "vae": vae,
 }

@@ -1,8 +1,9 @@
 """The table of `reparam list`, read off the estimators themselves."""
 
 import inspect
-from dataclasses import fields
+from dataclasses import MISSING, fields
 
+from rich.markup import escape
 from rich.table import Table
 
 from reparam.core import Estimator
@@ -16,7 +17,7 @@ def listing() -> Table:
         table.add_column(column, justify="center" if column in CLAIMS else "left")
     for name, cls in ESTIMATORS.items():
         claims = ["yes" if getattr(cls, claim) else "-" for claim in CLAIMS]
-        definition, reference = summary(cls)
+        definition, reference = map(escape, summary(cls))
         table.add_row(_spec(name, cls), *claims, f"{definition}\n[dim]{reference}[/dim]")
     return table
 
@@ -31,5 +32,6 @@ def summary(cls: type[Estimator]) -> tuple[str, str]:
 
 
 def _spec(name: str, cls: type[Estimator]) -> str:
-    values = [f"{f.name}={f.default}" for f in fields(cls) if f.default is not None]  # type: ignore[arg-type]
+    defaults = {f.name: f.default for f in fields(cls) if f.default is not None}  # type: ignore[arg-type]
+    values = [f"{k}={'...' if v is MISSING else v}" for k, v in defaults.items()]
     return name + (":" + ",".join(values) if values else "")

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reparam.training.distributed import World
+
 
 class Averages:
     """Sums in float64 on the metrics' own device: nothing waits for a GPU between records."""
@@ -25,9 +27,10 @@ class Averages:
         self.sums, self.count = {}, 0
         return means
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint between two records needs."""
-        return {"sums": self.sums, "count": self.count}
+    def state_dict(self, world: World) -> dict[str, Any]:
+        """What a checkpoint between two records needs: one state for all processes."""
+        sums = {name: world.sum(total.clone()) / world.size for name, total in self.sums.items()}
+        return {"sums": sums, "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint."""

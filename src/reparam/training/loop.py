@@ -127,13 +127,14 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint, in the first process."""
+        averages = self.averages.state_dict(self.world)
         if self.world.first:
             self.folder.save(
                 {
                     "step": self.step,
                     "task": self.task.state_dict(),
                     "optimizer": self.optimizer.state_dict(),
-                    "averages": self.averages.state_dict(),
+                    "averages": averages,
                 }
             )
         self.world.wait()
