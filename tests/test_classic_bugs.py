@@ -15,6 +15,7 @@ from reparam.core import Draw, Estimator, average, surrogate
 from reparam.families import family, log_prob, sample, support
 from reparam.families.bernoulli import BernoulliFamily
 from reparam.noise import Noise
+from reparam.problems.nodes import nodes
 
 
 @dataclass(frozen=True)
@@ -280,3 +281,76 @@ def vjp(points, hard, soft, logits):
         for t in (points, soft)
     )
     return torch.allclose(got, truth)
+
+
+class WrongDisarmSign(rp.Disarm):
+    """DisARM with the sign of the other bit."""
+
+    def _draw(self, q, n, noise):
+        points, combine = super()._draw(q, n, noise)
+        first, second = points.chunk(2)
+        return Draw(torch.cat([second, first]), combine)
+
+
+class SwappedRebar(rp.Rebar):
+    """REBAR whose fresh relaxation is conditioned on the other outcome."""
+
+    def _draw(self, q, n, noise):
+        original = BernoulliFamily.condition
+        try:
+            BernoulliFamily.condition = SwappedCondition.condition
+            return super()._draw(q, n, noise)
+        finally:
+            BernoulliFamily.condition = original
+
+
+@pytest.mark.parametrize("bug", [WrongDisarmSign(), SwappedRebar()], ids=lambda b: type(b).__name__)
+def test_law_catches_wrong_coupling(monkeypatch, bug):
+    """Coupled samples and conditional noise of the wrong sign bias the gradient."""
+    problem = rp.PROBLEMS["bernoulli"]()
+    right = type(bug).__mro__[1]()
+    GRADIENT(right, problem)
+    # Go through the right estimator's nodes: they say what the noise decides.
+    monkeypatch.setattr(laws, "nodes", lambda _, q, n: nodes(right, q, n))
+    with pytest.raises(AssertionError):
+        GRADIENT(bug, problem)
+
+
+class DifferentiatedGumbelRao(rp.GumbelRao):
+    """Gumbel-Rao that also differentiates the conditional perturbation."""
+
+    def _draw(self, q, n, noise):
+        f = family(q)
+        first, *others = noise.split(1 + self.k)
+        hard = f.hard(f.perturb(n, first))
+        soft = sum(f.soft(f.condition(hard, v), self.tau) for v in others) / self.k
+        return Draw(rp.functional.straight_through(hard, soft), average)
+
+
+def test_law_catches_differentiated_condition(monkeypatch):
+    """Gumbel-Rao has straight-through Gumbel-Softmax's mean; differentiating too much loses it."""
+    problem = rp.PROBLEMS["bernoulli"]()
+    right = rp.GumbelRao(k=1)
+    truth = laws.expected(rp.StraightThroughGumbelSoftmax(), problem, 1)["logits"]
+    got = laws.expected(right, problem, 1)["logits"]
+    torch.testing.assert_close(got, truth, rtol=1e-3, atol=1e-5)
+    monkeypatch.setattr(laws, "nodes", lambda _, q, n: nodes(right, q, n))
+    wrong = laws.expected(DifferentiatedGumbelRao(k=1), problem, 1)["logits"]
+    assert not torch.allclose(wrong, truth, rtol=1e-2, atol=1e-4)
+
+
+@dataclass(frozen=True)
+class SharedRelaxedNoise(rp.GumbelSoftmax):
+    """A relaxation that draws one row's noise for the whole batch."""
+
+    def _draw(self, q, n, noise):
+        f = family(q)
+        one = f.perturb(n, noise)[:, :1] - f.logits[:1]
+        return Draw(f.soft(f.logits + one, self.tau), average)
+
+
+def test_law_catches_shared_relaxed_noise():
+    """Relaxed points with one noise for all rows are the same in equal rows."""
+    laws.rows_are_independent(rp.GumbelSoftmax(), rp.PROBLEMS["bits3"]())
+    with pytest.raises(AssertionError):
+        laws.rows_are_independent(SharedRelaxedNoise(), rp.PROBLEMS["bits3"]())

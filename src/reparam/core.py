@@ -128,7 +128,7 @@ def surrogate(costs: Tensor, log_prob: Tensor, baseline: Tensor | float = 0.0) -
     """The costs, with the score-function gradient attached; all `(P, *batch)`.
 
     exp(log p - sg log p) is 1, and its derivatives of every order are those of p over p, so second
-    derivatives are right too (DiCE: Foerster et al. 2018, arXiv:1802.05098, section 3).
+    derivatives are right too (DiCE: Foerster et al. 2018, arXiv:1802.05098).
     """
     log_prob = torch.where(log_prob.isfinite(), log_prob, 0)  # an impossible point moves nothing
     ratio = torch.expm1(log_prob - log_prob.detach()).to(costs.dtype)

@@ -136,7 +136,7 @@ def fold_in(seed: int, *numbers: int) -> int:
     """
     for number in numbers:
         # The finalizer of SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number
-        # generators", figure 16, doi:10.1145/2660193.2660195).
+        # generators", doi:10.1145/2660193.2660195).
         z = (seed * 0x9E3779B97F4A7C15 + number + 0x632BE59BD9B4E019) % 2**64
         z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
         z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64

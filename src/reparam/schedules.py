@@ -131,7 +131,7 @@ class Cosine(Schedule):
 class Cyclic(Schedule):
     """From start to end in the first part of every period, then end until the period is over.
 
-    Fu et al. 2019, "Cyclical Annealing Schedule", equation 7, arXiv:1903.10145.
+    Fu et al. 2019, "Cyclical Annealing Schedule", arXiv:1903.10145.
 
     period: in steps. ramp: the part of a period spent on the way, in (0, 1].
     """

@@ -80,13 +80,21 @@ Parser = Callable[[str], Any]
 
 def _parsers(cls: type[Any]) -> dict[str, Parser]:
     """How to read each field of a dataclass: as its default's type, or else as its own."""
-    return {f.name: _parser(f.type if f.default is MISSING else f.default) for f in fields(cls)}
+    written = [f for f in fields(cls) if f.init]
+    return {f.name: _parser(f.type if f.default is MISSING else f.default) for f in written}
 
 
 def _parser(example: Any) -> Parser:
     if example is None:  # a field that is empty by default holds a baseline
         return _baseline
+    if example is bool or isinstance(example, bool):
+        return _truth
     return example if isinstance(example, type) else type(example)
+
+
+def _truth(value: str) -> bool:
+    """true or false."""
+    return {"true": True, "false": False}[value.lower()]
 
 
 def _baseline(name: str) -> Baseline:
@@ -118,16 +126,14 @@ def _filled(
 def _read(what: str, parser: Parser, value: str) -> Any:
     try:
         return parser(value)
-    except ValueError as error:
+    except (KeyError, ValueError, TypeError) as error:
         if parser is _baseline:
             raise ValueError(f"{what}: {error}") from None
-        raise ValueError(
-            f"{what}: expected a value of type {_name(parser)}, got {value!r}"
-        ) from None
+        raise ValueError(f"{what}: expected {_name(parser)}, got {value!r}") from None
 
 
 def _name(parser: Parser) -> str:
-    return getattr(parser, "__name__", str(parser))
+    return "true or false" if parser is _truth else getattr(parser, "__name__", str(parser))
 
 
 def _unknown(given: str, known: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ class Disarm(Estimator):
     """(f(b) - f(b~)) / 2 * 1[b != b~] (-1)^b~ sigma(|phi|), b and b~ antithetic Bernoullis.
 
     Dong et al. 2020, "DisARM: An Antithetic Gradient Estimator for Binary Latent Variables",
-    equation 8, arXiv:2006.10680; Yin et al. 2020, arXiv:2006.06448.
+    arXiv:2006.10680; Yin et al. 2020, arXiv:2006.06448.
 
     b = 1[u > 1 - sigma(phi)], b~ = 1[u < sigma(phi)]. Any cost; two evaluations for each of the n
     uniforms. Unbiased, with less variance than `Arm`, and than `Rloo` with two samples.

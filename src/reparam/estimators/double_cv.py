@@ -17,7 +17,7 @@ class DoubleCv(Estimator):
     """Two-sample leave-one-out whose costs have their linearizations subtracted, for Bernoulli q.
 
     Titsias & Shi 2022, "Double Control Variates for Gradient Estimation in Discrete Latent
-    Variable Models", equation 14, arXiv:2111.05300.
+    Variable Models", arXiv:2111.05300.
 
     (1/2) (f_1 + a g_2.(b_1 - p) - f_2 - a g_1.(b_2 - p)) ((b_1 - p) - (b_2 - p))
     - a (g_1 + g_2) p (1 - p) / 2, with g_k the gradient of f at b_k: two evaluations and two

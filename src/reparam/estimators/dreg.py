@@ -18,7 +18,7 @@ class Dreg(Estimator):
     """sum_i w_i^2 (d f_i / d z_i) (d z_i / d phi), w = softmax(f), for L = log (1/n) sum exp f.
 
     Tucker et al. 2019, "Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives",
-    equation 8, arXiv:1810.04152.
+    arXiv:1810.04152.
 
     `combine` estimates E[L], not E[f]: costs are log-weights log p(x, z) - log q(z|x), written
     with q itself, to be maximized. Unlike the plain gradient of the bound, its signal-to-noise

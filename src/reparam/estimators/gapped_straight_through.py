@@ -17,7 +17,7 @@ class GappedStraightThrough(Estimator):
     """D ~ q forward; backward softmax((logits + m) / tau), m detached, which puts D on top by gap.
 
     Fan et al. 2022, "Training Discrete Deep Generative Models via Gapped Straight-Through
-    Estimator", equations 8 to 10, arXiv:2206.07235.
+    Estimator", arXiv:2206.07235.
 
     m raises the logit of D to the maximum and lowers the others to at least `gap` below it: as
     consistent as straight-through Gumbel-Softmax, with less variance. The value is unbiased.

@@ -18,7 +18,7 @@ class GumbelRao(Estimator):
     """D ~ q forward; backward the mean over k perturbations z | D of the gradient of soft(z, tau).
 
     Paulus et al. 2021, "Rao-Blackwellizing the Straight-Through Gumbel-Softmax Gradient
-    Estimator", equations 8 and 9, arXiv:2010.04838.
+    Estimator", arXiv:2010.04838.
 
     The same mean as `StraightThroughGumbelSoftmax`, which k = 1 is in distribution, and never
     more variance; one cost evaluation whatever k. The conditional perturbation itself is not

@@ -27,8 +27,8 @@ from reparam.noise import Noise
 class MeasureValued(Estimator):
     """c E_{q+}[f] - c E_{q-}[f] for each parameter, where c (q+ - q-) is the derivative of q in it.
 
-    Mohamed et al. 2020, "Monte Carlo Gradient Estimation in Machine Learning", section 6 and
-    table 1, arXiv:1906.10652; Pflug 1989.
+    Mohamed et al. 2020, "Monte Carlo Gradient Estimation in Machine Learning", section 6,
+    arXiv:1906.10652; Pflug 1989.
 
     Serves Normal, Exponential, Poisson, Bernoulli, OneHotCategorical, or Independent over one. Any
     cost. Each coordinate of a point is moved by itself while the others stay: P is n times 1 plus,

@@ -17,7 +17,7 @@ class Rebar(Estimator):
     """[f(b) - eta f(s~)] grad log q(b) + eta grad f(s) - eta grad f(s~), s and s~ relaxing b.
 
     Tucker et al. 2017, "REBAR: Low-variance, Unbiased Gradient Estimates for Discrete Latent
-    Variable Models", equations 7 and 8, arXiv:1703.07370.
+    Variable Models", arXiv:1703.07370.
 
     s = soft(z, tau) relaxes the perturbed logits z that decided b; s~ = soft(z~, tau) relaxes
     fresh ones given b. Unbiased at every tau and eta: they start at the fields' values and are

@@ -17,7 +17,7 @@ class ReinMax(Estimator):
     """D ~ q forward; backward 2 J((softmax(logits / tau) + D) / 2) - J(softmax(logits)) / 2.
 
     Liu et al. 2023, "Bridging Discrete and Backpropagation: Straight-Through and Beyond",
-    algorithm 2, arXiv:2304.08612.
+    arXiv:2304.08612.
 
     J(p) = diag(p) - p p^T is the softmax Jacobian. At tau = 1 exactly unbiased for every quadratic
     cost, biased beyond. One cost evaluation. tau: as in `GumbelSoftmax`; 1 or a little more.

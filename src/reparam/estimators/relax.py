@@ -16,7 +16,7 @@ class Relax(Estimator):
     """[f(b) - c(z~)] grad log q(b) + grad c(z) - grad c(z~), c a network.
 
     Grathwohl et al. 2018, "Backpropagation through the Void: Optimizing Control Variates for
-    Black-Box Gradient Estimation", equation 9, arXiv:1711.00123.
+    Black-Box Gradient Estimation", arXiv:1711.00123.
 
     z are the perturbed logits that decided b, z~ fresh ones given b. surrogate: a module that maps
     perturbed logits `(n, *batch, *event)` to `(n, *batch)`, differentiable twice; it is trained on

@@ -15,7 +15,7 @@ from reparam.noise import Noise
 class Rloo(Estimator):
     """(1/n) sum_i (f_i - mean of the other f_j) grad log q(z_i), for n >= 2 samples.
 
-    Kool et al. 2019, "Buy 4 REINFORCE Samples, Get a Baseline for Free!", equation 8,
+    Kool et al. 2019, "Buy 4 REINFORCE Samples, Get a Baseline for Free!",
     openreview.net/forum?id=r1lgTGL5DE; Salimans & Knowles 2014, arXiv:1401.1022.
 
     Any q with a log-probability and any cost at all; nothing to tune. Unbiased.

@@ -16,7 +16,7 @@ from reparam.noise import Noise
 class Score(Estimator):
     """(f(z) - b) grad log q(z): REINFORCE, for any q with a log-probability and any cost at all.
 
-    Williams 1992, "Simple statistical gradient-following algorithms", equation 4, Machine
+    Williams 1992, "Simple statistical gradient-following algorithms", Machine
     Learning 8, doi:10.1007/BF00992696.
 
     baseline: from `reparam.baselines`; a learned one is trained to predict the cost, by the same

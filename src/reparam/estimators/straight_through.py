@@ -17,7 +17,7 @@ class StraightThrough(Estimator):
     """D ~ q forward, the gradient of softmax(logits / tau) backward.
 
     Bengio et al. 2013, "Estimating or Propagating Gradients Through Stochastic Neurons",
-    section 4, arXiv:1308.3432.
+    arXiv:1308.3432.
 
     The value is unbiased; the gradient is so only for costs linear in the points, at tau = 1.
     tau: as in `GumbelSoftmax`.

@@ -18,7 +18,7 @@ class SumAndSample(Estimator):
     """sum over the k likeliest z of q(z) f(z), plus the rest's share times f(z) grad log q(z).
 
     Liu et al. 2019, "Rao-Blackwellized Stochastic Gradients for Discrete Distributions",
-    equation 8, arXiv:1810.04777.
+    arXiv:1810.04777.
 
     For supports that can be enumerated; any cost, at k + n points. Unbiased, with less variance
     the more mass the k outcomes hold; with the whole support among them, `Enumerate`.

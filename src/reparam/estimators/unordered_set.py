@@ -17,7 +17,7 @@ class UnorderedSet(Estimator):
     """sum over s in S of p(s) R(S, s) grad log p(s) [f(s) - sum over s' of p(s') R_s(S, s') f(s')].
 
     Kool et al. 2020, "Estimating Gradients for Discrete Random Variables by Sampling without
-    Replacement", equations 9 and 13, arXiv:2002.06043.
+    Replacement", arXiv:2002.06043.
 
     S holds k outcomes drawn without replacement; R(S, s) = P_s(S - s) / P(S) is the leave-one-out
     ratio, P_s the law of a draw that excludes s, and R_s its ratio of second order, which makes a

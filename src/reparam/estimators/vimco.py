@@ -17,7 +17,7 @@ from reparam.noise import Noise
 class Vimco(Estimator):
     """sum_i (L - L_-i) grad log q(z_i) for the bound L = log (1/n) sum_i exp f(z_i), n >= 2.
 
-    Mnih & Rezende 2016, "Variational Inference for Monte Carlo Objectives", equations 9 and 10,
+    Mnih & Rezende 2016, "Variational Inference for Monte Carlo Objectives",
     arXiv:1602.06725.
 
     `combine` estimates E[L], not E[f]: costs are log-weights, log p(x, z) - log q(z|x) for the

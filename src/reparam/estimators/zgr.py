@@ -16,7 +16,7 @@ class ZGR(Estimator):
     """D ~ q forward; backward the gradient of (p + (D - p) log p_D) / 2, its factor (D - p) fixed.
 
     Hooper & Shekhovtsov 2026, AISTATS; the estimator is due to Shekhovtsov 2023, "Cold Analysis
-    of Rao-Blackwellized Straight-Through Gumbel-Softmax Gradient Estimator", section 5.
+    of Rao-Blackwellized Straight-Through Gumbel-Softmax Gradient Estimator".
 
     p = softmax(logits). Exactly unbiased for every quadratic cost, biased beyond; nothing to
     tune, one cost evaluation.

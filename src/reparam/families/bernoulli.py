@@ -28,7 +28,7 @@ class BernoulliFamily(Family):
         return soft_step(z, tau).to(self.logits.dtype)
 
     def condition(self, points: Tensor, noise: Noise) -> Tensor:
-        # Tucker et al. 2017, appendix C, written with softplus so that no probability is formed.
+        # Tucker et al. 2017, written with softplus so that no probability is formed.
         sign = 2 * points.detach() - 1
         logistic = noise.logistic(points.shape[0], self.logits)
         size = softplus(logistic + softplus(sign * self.logits.to(logistic.dtype)))

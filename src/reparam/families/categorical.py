@@ -27,7 +27,7 @@ class CategoricalFamily(Family):
 
     def condition(self, points: Tensor, noise: Noise) -> Tensor:
         # Maddison et al. 2014: the maximum is Gumbel(0) whatever the outcome, and the others are
-        # Gumbel(log p_j) truncated at it: -log(E_j / p_j + E_i), Paulus et al. 2021, equation 9.
+        # Gumbel(log p_j) truncated at it: -log(E_j / p_j + E_i), Paulus et al. 2021.
         log_p = _log_softmax(self.logits)
         log_e = -noise.gumbel(points.shape[0], self.logits)
         chosen = points.detach() > 0.5

@@ -8,7 +8,7 @@ from reparam.models.bounds import (
     relaxes,
 )
 from reparam.models.latents import CategoricalLatent, GaussianLatent, Latent
-from reparam.models.networks import networks
+from reparam.models.networks import networks, surrogate
 from reparam.models.vae import VAE, Terms
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "importance_weighted",
     "networks",
     "relaxes",
+    "surrogate",
 ]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from reparam.core import Estimator
-from reparam.families import family, is_discrete, log_prob, sample
+from reparam.families import family, is_discrete, sample
 from reparam.models.vae import VAE
 from reparam.noise import Noise
 
@@ -76,16 +76,15 @@ def importance_weighted(
     """E log (1/k) sum_i p(x, z_i) / q(z_i|x), hard samples, in nats per image.
 
     A lower bound on log p(x) that tightens as k grows; k = 1 is the ELBO (Burda et al. 2016,
-    "Importance Weighted Autoencoders", equation 8, arXiv:1509.00519). chunk: images times samples
+    "Importance Weighted Autoencoders", arXiv:1509.00519). chunk: images times samples
     that are decoded at once.
     """
     total = 0.0
     per_part = max(1, chunk // k)
     for part in torch.split(images, per_part):
         q = vae.posterior(part)
-        prior = vae.latent.prior(part)
         points = sample(q, k, Noise(generator))
-        log_w = log_prob(prior, points) - log_prob(q, points) - vae.cost(part, points)
+        log_w = vae.log_weights(part, q, points)
         total += float((torch.logsumexp(log_w.double(), 0) - log(k)).sum())
     return total / len(images)
 
@@ -94,7 +93,7 @@ def free_bits(kl: Tensor, least: float) -> Tensor:
     """The KL that a loss counts: `(B, units)` -> scalar nats per image, each unit at `least`.
 
     The minimum applies to each unit's mean over the batch (Kingma et al. 2016, "Improved
-    Variational Inference with Inverse Autoregressive Flow", equation 15, arXiv:1606.04934): below
+    Variational Inference with Inverse Autoregressive Flow", arXiv:1606.04934): below
     it there is no gain in saying less, so a unit keeps something to say.
 
     >>> free_bits(torch.tensor([[0.0, 1.0], [0.2, 2.0]]), least=0.25).item()

@@ -71,7 +71,7 @@ class CategoricalLatent(Latent):
 
     def posterior(self, features: Tensor) -> Distribution:
         logits = features.reshape(*features.shape[:-1], self.units, self.classes)
-        return Independent(_Unchecked(logits), 1)
+        return Independent(_unchecked(logits), 1)
 
     def prior(self, like: Tensor) -> Distribution:
         return Independent(OneHotCategorical(logits=like.new_zeros(self.units, self.classes)), 1)
@@ -82,13 +82,12 @@ class CategoricalLatent(Latent):
         return log(self.classes) + (log_p.exp() * log_p).sum(-1)
 
 
-class _Unchecked(OneHotCategorical):
-    """`OneHotCategorical` validates in spite of `validate_args=False`; this one does not.
+def _unchecked(logits: Tensor) -> OneHotCategorical:
+    """A `OneHotCategorical`, whose constructor validates in spite of `validate_args=False`.
 
     NaN is the training loop's to explain, and a GPU waits for no check at every step.
     """
-
-    def __init__(self, logits: Tensor) -> None:
-        self._categorical = Categorical(logits=logits, validate_args=False)
-        shape = logits.shape
-        Distribution.__init__(self, shape[:-1], shape[-1:], validate_args=False)
+    q = OneHotCategorical.__new__(OneHotCategorical)
+    q._categorical = Categorical(logits=logits, validate_args=False)  # noqa: SLF001
+    Distribution.__init__(q, logits.shape[:-1], logits.shape[-1:], validate_args=False)
+    return q

@@ -58,6 +58,13 @@ def conv_encoder(shape: Shape, hidden: int, features: int) -> nn.Module:
     )
 
 
+def surrogate(dims: int, hidden: int = 100) -> nn.Module:
+    """A control variate for RELAX: `(n, B, *event)` of `dims` numbers an event -> `(n, B)`."""
+    return nn.Sequential(
+        nn.Flatten(2), nn.Linear(dims, hidden), nn.Tanh(), nn.Linear(hidden, 1), nn.Flatten(-2)
+    )
+
+
 class ConvDecoder(nn.Module):
     """The encoder backwards; resizing in place of strides makes any image size fit."""
 

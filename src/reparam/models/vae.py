@@ -8,6 +8,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from reparam.core import Estimator
+from reparam.families import log_prob
 from reparam.models.latents import Latent
 from reparam.models.networks import Architecture, Shape, networks
 
@@ -56,10 +57,18 @@ class VAE(nn.Module):
         n: int = 1,
         generator: torch.Generator | None = None,
     ) -> Terms:
-        """Images `(B, C, H, W)` in [0, 1] -> the terms of their bound."""
+        """Images `(B, C, H, W)` in [0, 1] -> the terms of their bound.
+
+        Estimators of the multi-sample bound get log-weights for costs; the reconstruction is then
+        what is left of their n-sample bound beside the KL, which carries no gradient.
+        """
         q = self.posterior(images)
         points, combine = estimator.draw(q, n, generator=generator)
-        return Terms(combine(self.cost(images, points)), self.latent.kl(q))
+        kl = self.latent.kl(q)
+        if not estimator.multisample:
+            return Terms(combine(self.cost(images, points)), kl)
+        bound = combine(self.log_weights(images, q, points))
+        return Terms(-bound - kl.detach().sum(-1), kl.detach())
 
     def posterior(self, images: Tensor) -> Distribution:
         """q(z|x), batch shape (B,)."""
@@ -71,6 +80,11 @@ class VAE(nn.Module):
         lead = points.shape[: points.ndim - event]
         logits: Tensor = self.decoder(points.reshape(-1, self.latent.dims))
         return logits.reshape(*lead, *logits.shape[1:])
+
+    def log_weights(self, images: Tensor, q: Distribution, points: Tensor) -> Tensor:
+        """log p(x, z) - log q(z|x): points `(P, B, *event)` -> `(P, B)`."""
+        prior = self.latent.prior(points)
+        return log_prob(prior, points) - log_prob(q, points) - self.cost(images, points)
 
     def cost(self, images: Tensor, points: Tensor) -> Tensor:
         """-log p(x|z) in nats: images `(B, C, H, W)`, points `(P, B, *event)` -> `(P, B)`."""

@@ -39,7 +39,7 @@ def _square(points: Tensor, target: Tensor) -> Tensor:
 
 
 def bernoulli() -> Problem:
-    """(b - t)^2, t = 0.45: the problem of Tucker et al. 2017, section 4.1; three rows."""
+    """(b - t)^2, t = 0.45: the problem of Tucker et al. 2017; three rows."""
     return Problem(
         about="one Bernoulli, (b - 0.45)^2, three logits",
         params={"logits": _leaf(-1.5, 0.0, 0.7)},
@@ -105,7 +105,7 @@ def categorical8() -> Problem:
 
 
 def gaussian() -> Problem:
-    """A quadratic and a periodic cost (after Mohamed et al. 2020, section 3); two rows."""
+    """A quadratic and a periodic cost (after Mohamed et al. 2020); two rows."""
     return Problem(
         about="one Normal, (x - k)^2 + sin(x)",
         params={"loc": _leaf(1.0, -0.5), "scale": _leaf(1.0, 0.4)},

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from reparam.core import Estimator
 from reparam.data import Images
-from reparam.estimators import ESTIMATORS
+from reparam.estimators import ESTIMATORS, Relax
 from reparam.models import (
     VAE,
     CategoricalLatent,
@@ -17,6 +17,7 @@ from reparam.models import (
     free_bits,
     importance_weighted,
     relaxes,
+    surrogate,
 )
 from reparam.schedules import Schedule, drive, driveable
 from reparam.specs import estimator, schedule, split
@@ -85,7 +86,10 @@ class VaeTask(Task):
         estimator = self.estimator_at(step.number)
         points, combine = estimator.draw(q, self.settings.samples, generator=step.generator)
         yield "points", points
-        costs = self.vae.cost(batch, points)
+        if estimator.multisample:
+            costs = self.vae.log_weights(batch, q, points)
+        else:
+            costs = self.vae.cost(batch, points)
         yield "reconstruction", costs
         kl = self.vae.latent.kl(q)
         yield "kl", kl
@@ -99,8 +103,12 @@ def vae_task(settings: Settings, images: Images, steps: int) -> VaeTask:
     """
     latent = _latent(settings)
     vae = VAE(images.shape, latent, settings.hidden, settings.encoder)
-    spec = settings.estimator  # type: ignore[attr-defined]
-    way = estimator(spec)
+    way = _way(settings.estimator, latent)  # type: ignore[attr-defined]
+    if way.multisample and (settings.kl_weight, settings.free_bits) != ("1", 0.0):
+        raise ValueError(
+            "--kl-weight, --free-bits: expected neither with a multi-sample bound, whose KL is not "
+            f"a term of its own, got {settings.kl_weight} and {settings.free_bits}; leave them out"
+        )
     task = VaeTask(
         vae,
         way,
@@ -116,6 +124,13 @@ def _latent(settings: Settings) -> Latent:
     if isinstance(settings, DiscreteVaeSettings):
         return CategoricalLatent(settings.latents, settings.classes)
     return GaussianLatent(settings.latents)  # type: ignore[attr-defined]
+
+
+def _way(spec: str, latent: Latent) -> Estimator:
+    """The estimator of a spec; RELAX gets a surrogate of the latent's size."""
+    if spec.strip() == "relax":
+        return Relax(surrogate(latent.features))
+    return estimator(spec)
 
 
 def _driven(settings: Settings, way: Estimator, steps: int) -> dict[str, Schedule]:

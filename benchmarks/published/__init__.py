@@ -1,0 +1,1 @@
+"""Published figures, recomputed with the library's estimators: `python -m benchmarks.published`."""
