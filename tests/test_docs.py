@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 import re
 from pathlib import Path
@@ -36,6 +37,16 @@ def test_page_examples(page):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             exec(compile(block, str(page), "exec"), namespace)  # noqa: S102
+
+
+@pytest.mark.parametrize("name", reparam.ESTIMATORS)
+def test_estimator_page_is_current(name):
+    """Each estimator's page says what its class says today."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    page = (ROOT / "docs" / "estimators" / f"{name}.md").read_text(encoding="utf-8")
+    assert page.startswith(generate.head(name, reparam.ESTIMATORS[name]))
 
 
 def test_first_example_is_short():

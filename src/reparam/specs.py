@@ -129,11 +129,13 @@ def _read(what: str, parser: Parser, value: str) -> Any:
     except (KeyError, ValueError, TypeError) as error:
         if parser is _baseline:
             raise ValueError(f"{what}: {error}") from None
-        raise ValueError(f"{what}: expected {_name(parser)}, got {value!r}") from None
+        raise ValueError(
+            f"{what}: expected a value of type {_name(parser)}, got {value!r}"
+        ) from None
 
 
 def _name(parser: Parser) -> str:
-    return "true or false" if parser is _truth else getattr(parser, "__name__", str(parser))
+    return "bool (true or false)" if parser is _truth else getattr(parser, "__name__", str(parser))
 
 
 def _unknown(given: str, known: Iterable[str]) -> str:

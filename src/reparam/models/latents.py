@@ -53,8 +53,9 @@ class GaussianLatent(Latent):
         return Independent(Normal(like.new_zeros(self.units), like.new_ones(self.units)), 1)
 
     def kl(self, q: Distribution) -> Tensor:
-        variance = q.variance
-        return (q.mean.square() + variance - 1 - variance.log()) / 2
+        assert isinstance(q, Independent)  # noqa: S101 (it is what `posterior` returns)
+        mean, scale = q.base_dist.loc, q.base_dist.scale
+        return (mean.square() + scale.square() - 1) / 2 - scale.log()
 
 
 class CategoricalLatent(Latent):

@@ -194,6 +194,30 @@ def _control_nodes(q: Distribution) -> tuple[Tensor, Tensor]:
     return torch.cat(weights), torch.stack([torch.cat(firsts), torch.cat(seconds)])[:, None]
 
 
+def control_grid(q: Distribution) -> tuple[Tensor, Tensor]:
+    """Nodes in (z, z~) together, all of positive weight, for a q of one number of noise."""
+    every = support(q)
+    chances = log_prob(q, every).exp().detach()
+    t = torch.arange(-7.5, 7.55, 0.1, dtype=torch.float64)
+    inner = torch.exp(-t.square() / 2) / math.sqrt(2 * math.pi) * 0.1
+    v = torch.cartesian_prod(torch.special.ndtr(t), torch.special.ndtr(t))
+    w = torch.cartesian_prod(inner, inner).prod(-1)
+    shape = (*q.batch_shape, *q.event_shape)
+    first, second = (
+        v[:, i].reshape(-1, *[1] * len(shape)).expand(-1, *shape).clamp(1e-300, 1 - 2**-53)
+        for i in (0, 1)
+    )
+    rows = q.expand((len(w), *q.batch_shape))
+    u = [
+        uniforms_giving(rows, point.expand(1, len(w), *point.shape), first[None])[0]
+        for point in every
+    ]
+    weights = torch.cat([_per_row(w, q) * chance for chance in chances])
+    return weights, torch.stack([torch.cat(u), second.repeat(len(every), *[1] * len(shape))])[
+        :, None
+    ]
+
+
 def outcome_dims(q: Distribution) -> int:
     """How many numbers of noise a row's outcome depends on."""
     return q.event_shape.numel()
