@@ -42,7 +42,17 @@ def check() -> None:
     wheel = next((ROOT / "build" / "dist").glob("*.whl"))
     run(PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--target", WHEEL, wheel)
     # The unpacked wheel comes before the editable install: the tests see what users will get.
-    run(PYTHON, "-m", "pytest", "-n", "2", *sys.argv[2:], env={"PYTHONPATH": str(WHEEL)})
+    run(
+        PYTHON,
+        "-m",
+        "pytest",
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        *sys.argv[2:],
+        env={"PYTHONPATH": str(WHEEL)},
+    )
 
 
 def setup() -> None:

@@ -164,3 +164,10 @@ def test_what_cannot_be_differentiated_is_refused(q, name):
     message = re.escape(f"whose samples can be differentiated, got {name}; use 'score' or 'rloo'")
     with pytest.raises(TypeError, match=message):
         rp.Pathwise().draw(q)
+
+
+def test_torch_straight_through_is_refused():
+    """torch's straight-through one-hot has a biased rsample: it is discrete, and refused."""
+    q = torch.distributions.OneHotCategoricalStraightThrough(logits=torch.zeros(3))
+    with pytest.raises(TypeError, match="q: expected a distribution whose samples"):
+        rp.Pathwise().draw(q)

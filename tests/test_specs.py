@@ -10,20 +10,21 @@ from reparam.baselines import MovingAverage
 from reparam.schedules import Constant, Cosine, Cyclic, Exponential, Linear
 from reparam.specs import schedule
 
-
 WRITABLE = [name for name, cls in rp.ESTIMATORS.items() if cls is not rp.Relax]
 
 
 def test_a_module_cannot_be_written():
     """RELAX's network has no spec: the message says what is missing."""
-    with pytest.raises(ValueError, match="expected values for surrogate=... after 'relax'"):
+    with pytest.raises(ValueError, match=r"expected values for surrogate=\.\.\. after 'relax'"):
         rp.estimator("relax")
 
 
 def test_truth_values():
     """A boolean field is written true or false."""
     assert rp.estimator("unordered-set:k=3,baseline=false") == rp.UnorderedSet(3, baseline=False)
-    with pytest.raises(ValueError, match="expected a value of type bool .true or false., got 'no'"):
+    with pytest.raises(
+        ValueError, match=r"expected a value of type bool \(true or false\), got 'no'"
+    ):
         rp.estimator("unordered-set:baseline=no")
 
 
@@ -127,3 +128,16 @@ def test_wrong_schedule_specs_are_refused(spec, message):
     """As estimators' are."""
     with pytest.raises(ValueError, match=re.escape(message)):
         schedule(spec, steps=100)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: schedule("nan", 10), "expected a finite number, got nan"),
+        (lambda: rp.estimator("gumbel-softmax:tau=1,tau=2"), "expected tau once"),
+    ],
+)
+def test_odd_specs_are_refused(make, message):
+    """Not-a-number and a field given twice are refused."""
+    with pytest.raises(ValueError, match=message):
+        make()

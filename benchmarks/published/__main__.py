@@ -13,8 +13,6 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from rich.console import Console
-
 from benchmarks.published import (
     bernoulli,
     eight_categories,
@@ -27,6 +25,8 @@ from benchmarks.published import (
 )
 from benchmarks.published.options import Options
 from benchmarks.published.report import Block, show, write
+from rich.console import Console
+
 from reparam.data import DataError
 
 BLOCKS: dict[str, ModuleType] = {
@@ -80,7 +80,8 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     mnist = given.mnist or (MNIST if MNIST.exists() else None)
     options = Options(quick=given.quick, mnist=mnist, epochs=given.epochs)
-    console, blocks = Console(highlight=False), []
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 180)
+    blocks: list[Block] = []
     for name in given.blocks or BLOCKS:
         try:
             blocks.append(run(name, options))

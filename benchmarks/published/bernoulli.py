@@ -4,16 +4,16 @@ Ours are integrals over the uniforms that drive the estimators: Gauss-Legendre b
 where a sample changes, which is exact since the estimates are piecewise polynomials there.
 """
 
-from itertools import product
+from itertools import pairwise, product
 
 import torch
+from benchmarks.published.options import Options
+from benchmarks.published.quadrature import legendre
+from benchmarks.published.rows import Row, close
 from torch import Tensor
 from torch.distributions import Bernoulli
 
 import reparam as rp
-from benchmarks.published.options import Options
-from benchmarks.published.quadrature import legendre
-from benchmarks.published.rows import Row, close
 
 P = (0.1, 0.5, 0.8)
 T = (0.45, 0.499)
@@ -51,7 +51,7 @@ def moments(estimator: rp.Estimator, n: int, p: float, t: float) -> tuple[float,
 def nodes(p: float, n: int) -> tuple[Tensor, Tensor]:
     """Uniforms `(n, rows)` and weights `(rows,)`."""
     edges = sorted({0.0, p, 1 - p, 1.0})
-    parts = [legendre(a, b, 3) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [legendre(a, b, 3) for a, b in pairwise(edges)]
     x, w = (torch.cat(part) for part in zip(*parts, strict=True))
     grid = torch.cartesian_prod(*[x] * n).reshape(-1, n)
     return grid.T, torch.cartesian_prod(*[w] * n).reshape(-1, n).prod(-1)

@@ -1,18 +1,18 @@
 """Eight classes from three bits that share a logit (Liu et al. 2019; Kool et al. 2020).
 
-f = sum of (b_i - p0_i)^2 with p0 = (.6, .51, .48), derivatives in the shared logit at 0. Exact: every
-set (or tuple) of outcomes is made to come out through `noise=`, and weighted by its chance.
+f = sum of (b_i - p0_i)^2 with p0 = (.6, .51, .48), derivatives in the shared logit at 0. Exact:
+every set (or tuple) of outcomes is drawn, by means of `noise=`, and weighted by its chance.
 """
 
 from itertools import combinations, permutations, product
 from math import prod
 
 import torch
+from benchmarks.published.options import Options
+from benchmarks.published.rows import Row, digits
 from torch import Tensor
 
 import reparam as rp
-from benchmarks.published.options import Options
-from benchmarks.published.rows import Row, digits
 from reparam.problems import PROBLEMS
 
 WITH_BASELINE = {
@@ -80,7 +80,10 @@ def run(options: Options | None = None) -> list[Row]:
     rows = []
     cases = [
         *((f"UnorderedSet({k})", unordered(k, True), v) for k, v in WITH_BASELINE.items()),
-        *((f"UnorderedSet({k}), bare", unordered(k, False), v) for k, v in WITHOUT_BASELINE.items()),
+        *(
+            (f"UnorderedSet({k}), bare", unordered(k, False), v)
+            for k, v in WITHOUT_BASELINE.items()
+        ),
         *((f"RLOO, n = {k}", with_replacement(k), v) for k, v in RLOO.items()),
     ]
     for name, (mean, variance), printed in cases:

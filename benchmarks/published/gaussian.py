@@ -8,13 +8,13 @@ Rayleigh deviation), in the scale 8 (Maxwell coupled with Normal).
 from math import pi
 
 import torch
+from benchmarks.published.options import Options
+from benchmarks.published.quadrature import hermite, laguerre, legendre
+from benchmarks.published.rows import Row, close, digits
 from torch import Tensor
 from torch.distributions import Normal
 
 import reparam as rp
-from benchmarks.published.options import Options
-from benchmarks.published.quadrature import hermite, laguerre, legendre
-from benchmarks.published.rows import Row, close, digits
 from reparam.baselines import Constant
 
 PUBLISHED = {

@@ -9,10 +9,10 @@ samples. The relaxed value of Gumbel-Softmax is what its own objective says; it 
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-
 from benchmarks.published.options import Options
 from benchmarks.published.rows import Row, shown
+from rich.console import Console
+
 from reparam.training.distributed import world
 from reparam.training.folder import RunFolder
 from reparam.training.loop import Run

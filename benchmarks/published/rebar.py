@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from benchmarks.published.options import Options
+from benchmarks.published.rows import Estimate, Row, sampled, shown
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 import reparam as rp
-from benchmarks.published.options import Options
-from benchmarks.published.rows import Row, sampled, shown
 
 PUBLISHED = (-231.026, -156.868, -143.465, -137.653)
 BATCH = 24
@@ -113,9 +113,7 @@ def train(
         yield [_step(model, images[i], sampler, optimizer) for i in options.steps(order, text)]
 
 
-def _step(
-    model: TwoLayers, x: Tensor, sampler: Sampler, optimizer: torch.optim.Optimizer
-) -> float:
+def _step(model: TwoLayers, x: Tensor, sampler: Sampler, optimizer: torch.optim.Optimizer) -> float:
     loss = model.negative_elbo(x, sampler).mean()
     optimizer.zero_grad()
     loss.backward()
@@ -143,7 +141,7 @@ def _row(what: str, elbos: list[float], theirs: float, options: Options) -> Row:
     # The error of the mean over batches; runs differ by more, hence a relative criterion.
     error = torch.tensor(elbos[-500:]).std().item() / len(elbos) ** 0.5
     why = f"{ALLOWED:.0%}, one run of each"
-    return sampled(what, _mean(elbos), theirs, error, ALLOWED * abs(theirs), why)
+    return sampled(what, Estimate(_mean(elbos), error), theirs, ALLOWED * abs(theirs), why)
 
 
 def _mean(values: list[float]) -> float:

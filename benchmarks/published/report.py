@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.published.rows import Row, number
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.published.rows import Row, number
-
 COLUMNS = ("figure", "ours", "+-", "theirs", "difference", "criterion", "verdict")
+WIDE = 140
+"""Columns of a terminal from which the criteria fit; the files always have them."""
+
 COLOURS = {"agrees": "green", "DIFFERS": "bold red", "shown": "dim"}
 
 
@@ -42,10 +44,12 @@ def cells(row: Row) -> tuple[str, ...]:
 
 def show(block: Block, console: Console) -> None:
     """A table on the terminal."""
-    table = Table(*COLUMNS, title=f"{block.name}: {block.counts()}  ({block.seconds:.0f} s)")
+    kept = [c for c in COLUMNS if c != "criterion" or console.width >= WIDE]
+    table = Table(*kept, title=f"{block.name}: {block.counts()}  ({block.seconds:.0f} s)")
     for row in block.rows:
-        *texts, verdict = cells(row)
-        table.add_row(*texts, f"[{COLOURS[verdict]}]{verdict}[/]")
+        texts = dict(zip(COLUMNS, cells(row), strict=True))
+        texts["verdict"] = f"[{COLOURS[row.verdict]}]{row.verdict}[/]"
+        table.add_row(*(texts[c] for c in kept))
     console.print(table)
 
 

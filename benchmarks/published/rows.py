@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import isfinite
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,13 @@ class Row:
         return {None: "shown", True: "agrees", False: "DIFFERS"}[self.agrees]
 
 
+class Estimate(NamedTuple):
+    """A sampled figure and its standard error."""
+
+    value: float
+    error: float
+
+
 def digits(what: str, ours: float, printed: str, units: int = 1) -> Row:
     """An exact figure against a rounded one: within `units` of the last printed digit."""
     theirs = float(printed)
@@ -46,16 +54,17 @@ def close(what: str, ours: float, theirs: float, tolerance: float) -> Row:
     return Row(what, ours, theirs, None, f"within {tolerance:.0e}", abs(ours - theirs) <= tolerance)
 
 
-def sampled(what: str, ours: float, theirs: float, error: float, allowed: float, why: str) -> Row:
+def sampled(what: str, ours: Estimate, theirs: float, allowed: float, why: str) -> Row:
     """A sampled figure against another: within `allowed`, for the reason given."""
-    agrees = abs(ours - theirs) <= allowed
-    return Row(what, ours, theirs, error, f"within {allowed:.2g}: {why}", agrees)
+    agrees = abs(ours.value - theirs) <= allowed
+    return Row(what, ours.value, theirs, ours.error, f"within {allowed:.2g}: {why}", agrees)
 
 
-def lower(what: str, ours: float, error: float, than: float, than_error: float, whom: str) -> Row:
+def lower(what: str, ours: Estimate, than: Estimate, whom: str) -> Row:
     """A sampled figure that should be below another of ours, by 4 standard errors."""
-    noise = 4 * (error**2 + than_error**2) ** 0.5
-    return Row(what, ours, than, error, f"below {whom} by 4 standard errors", ours + noise < than)
+    agrees = ours.value + 4 * (ours.error**2 + than.error**2) ** 0.5 < than.value
+    criterion = f"below {whom} by 4 standard errors"
+    return Row(what, ours.value, than.value, ours.error, criterion, agrees)
 
 
 def shown(what: str, ours: float | str, error: float | None = None, note: str = "") -> Row:

@@ -1,4 +1,4 @@
-"""Bias and variance of straight-through gradients on a random quadratic (Hooper & Shekhovtsov 2026).
+"""Bias and variance of straight-through on a random quadratic (Hooper & Shekhovtsov 2026).
 
 L(z) = z'Az + b'z with A = Q'Q over the one-hots of d = 4 classes; torch seed 0, then Q, b and the
 logits from randn in this order. Both figures are of the gradient rescaled to the true length:
@@ -9,12 +9,12 @@ Straight-through, ReinMax, ZGR and MVE are enumerated; what has noise of its own
 from collections.abc import Callable
 
 import torch
+from benchmarks.published.options import Options
+from benchmarks.published.rows import Estimate, Row, digits, sampled, shown
 from torch import Tensor
 from torch.distributions import OneHotCategorical
 
 import reparam as rp
-from benchmarks.published.options import Options
-from benchmarks.published.rows import Row, digits, sampled, shown
 from reparam.families import family
 from reparam.noise import Noise
 
@@ -55,7 +55,9 @@ def gradients(estimator: rp.Estimator, rows: int, **source: Tensor | torch.Gener
     """One estimate of the gradient for each of `rows` independent batch rows: `(rows, d)`."""
     logits, cost = setting()
     leaf = logits.expand(rows, -1).clone().requires_grad_()
-    value = rp.expect(cost, OneHotCategorical(logits=leaf, validate_args=False), estimator, **source)
+    value = rp.expect(
+        cost, OneHotCategorical(logits=leaf, validate_args=False), estimator, **source
+    )
     return torch.autograd.grad(value.sum(), leaf)[0]
 
 
@@ -108,14 +110,18 @@ def exact_rows() -> list[Row]:
     for name, (estimator, bias, variance) in ENUMERATED.items():
         b, v = enumerated(estimator)
         rows.append(_exact_bias(name, b, bias))
-        rows.append(digits(f"{name} variance", v, variance) if variance else shown(f"{name} variance", v))
+        rows.append(
+            digits(f"{name} variance", v, variance) if variance else shown(f"{name} variance", v)
+        )
     return rows
 
 
 def _exact_bias(name: str, ours: float, printed: str | None) -> Row:
     if printed:
         return digits(f"{name} bias^2", ours, printed)
-    return Row(f"{name} bias^2", ours, 0.0, None, "below 1e-12 (exact for quadratics)", ours < 1e-12)
+    return Row(
+        f"{name} bias^2", ours, 0.0, None, "below 1e-12 (exact for quadratics)", ours < 1e-12
+    )
 
 
 def sampled_rows(options: Options) -> list[Row]:
@@ -124,10 +130,10 @@ def sampled_rows(options: Options) -> list[Row]:
     for name, (estimator, *theirs) in options.steps(SAMPLED.items(), "sampling", len(SAMPLED)):
         figure, spread = (x.tolist() for x in repeated(estimator, count))
         for i, what in enumerate(("bias^2", "variance")):
-            error = spread[i] / count**0.5
-            allowed = 4 * (spread[i] ** 2 + error**2) ** 0.5
+            ours = Estimate(figure[i], spread[i] / count**0.5)
+            allowed = 4 * (spread[i] ** 2 + ours.error**2) ** 0.5
             why = f"4 standard deviations of one sample of {4 * DRAWS}, as theirs is"
-            rows.append(sampled(f"{name} {what}", figure[i], theirs[i], error, allowed, why))
+            rows.append(sampled(f"{name} {what}", ours, theirs[i], allowed, why))
     return rows
 
 

@@ -19,14 +19,14 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
+from benchmarks.published.options import Options
+from benchmarks.published.rows import Estimate, Row, lower, shown
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 from torch.nn.functional import softplus
 
 import reparam as rp
-from benchmarks.published.options import Options
-from benchmarks.published.rows import Row, lower, shown
 from reparam.data import load
 
 Cost = Callable[[Tensor], Tensor]
@@ -128,7 +128,9 @@ def estimators(problem: Problem) -> dict[str, rp.Estimator]:
     }
 
 
-def train(estimator: rp.Estimator, problem: Problem, steps: int, generator: torch.Generator) -> None:
+def train(
+    estimator: rp.Estimator, problem: Problem, steps: int, generator: torch.Generator
+) -> None:
     """Train what the estimator learns, on its own objective."""
     if not (parameters := list(estimator.parameters())):
         return
@@ -144,8 +146,8 @@ def train(estimator: rp.Estimator, problem: Problem, steps: int, generator: torc
 
 def variance(
     estimator: rp.Estimator, problem: Problem, n: int, generator: torch.Generator
-) -> tuple[float, float]:
-    """Total variance of the gradient, the mean over batch rows, and its standard error."""
+) -> Estimate:
+    """Total variance of the gradient, the mean over batch rows."""
     each = []
     for _ in range(GROUPS):
         leaf = problem.logits.expand(problem.rows, *problem.logits.shape).clone().requires_grad_()
@@ -153,7 +155,7 @@ def variance(
         (g,) = torch.autograd.grad(value.sum(), leaf)
         each.append(g.double().var(0).sum(-1).mean())
     stacked = torch.stack(each)
-    return stacked.mean().item(), stacked.std().item() / GROUPS**0.5
+    return Estimate(stacked.mean().item(), stacked.std().item() / GROUPS**0.5)
 
 
 def compare(problem: Problem, options: Options) -> list[Row]:
@@ -167,7 +169,7 @@ def compare(problem: Problem, options: Options) -> list[Row]:
         found = {k: variance(e, problem, counts[k], generator) for k, e in made.items()}
         rows += [shown(f"{problem.name}, {budget}: {k}", *found[k], "plain") for k in BOTH]
         for k, plain in product(("DoubleCv", "Rebar", "Relax"), BOTH):
-            row = lower(f"{problem.name}, {budget}: {k}", *found[k], *found[plain], plain)
+            row = lower(f"{problem.name}, {budget}: {k}", found[k], found[plain], plain)
             rows.append(row if plain in problem.claims.get(k, ()) else _unclaimed(row))
     return rows
 

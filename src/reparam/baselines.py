@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from reparam.checks import inspectable
+
 
 class Baseline(nn.Module, ABC):
     """The interface."""
@@ -88,7 +90,13 @@ class Learned(Baseline):
 
 
 def _flat_mean(q: Distribution) -> Tensor:
-    return q.mean.reshape(*q.batch_shape, -1)
+    mean: Tensor = q.mean
+    if inspectable() and not bool(mean.isfinite().all()):
+        raise ValueError(
+            f"baseline: expected q with a finite mean to predict from, got {type(q).__name__}; "
+            "pass Learned(network, inputs=...) what the network should see"
+        )
+    return mean.reshape(*q.batch_shape, -1)
 
 
 BASELINES: dict[str, Callable[[], Baseline]] = {"moving-average": MovingAverage}

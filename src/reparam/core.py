@@ -64,8 +64,9 @@ class Estimator(ABC):
         """Draw n samples per batch row of q.
 
         generator: where the randomness comes from; the global generator is then left alone.
-        noise: uniforms in (0, 1), shape `(n, *batch, *event)`, instead of any generator; they go
-            through the inverse distribution function of the base noise. For common random
+        noise: uniforms in (0, 1), shape `(n, *batch, *event)` unless the estimator says another,
+            instead of any generator; they go through the inverse distribution function of the
+            base noise (of an index Categorical, that of its K classes). For common random
             numbers, quasi-Monte-Carlo and exact tests. float64 keeps the tails.
         """
         check_count("n", n)

@@ -7,7 +7,7 @@ also keeps one: `value` now, `step()` to advance, `state_dict()` to checkpoint.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from math import cos, exp, log, pi
+from math import cos, exp, isfinite, log, pi
 
 from reparam.core import Estimator
 
@@ -45,6 +45,10 @@ class Constant(Schedule):
     """The same number always."""
 
     constant: float
+
+    def __post_init__(self) -> None:
+        if not isfinite(self.constant):
+            raise ValueError(f"Constant: expected a finite number, got {self.constant}")
 
     def at(self, step: int) -> float:
         return self.constant

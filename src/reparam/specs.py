@@ -45,10 +45,10 @@ def schedule(spec: str, steps: int) -> Schedule:
     >>> schedule("0.3", steps=10)
     Constant(constant=0.3)
     """
-    try:
-        return schedules.Constant(float(spec))
-    except ValueError:
-        name, values = split("schedule", spec, SCHEDULES)
+    number = _number(spec)
+    if number is not None:
+        return schedules.Constant(number)
+    name, values = split("schedule", spec, SCHEDULES)
     cls = SCHEDULES[name]
     planned = {"steps": steps, "period": max(1, steps // 4)}
     accepted = _parsers(cls)
@@ -61,6 +61,13 @@ def schedule(spec: str, steps: int) -> Schedule:
     return made
 
 
+def _number(spec: str) -> float | None:
+    try:
+        return float(spec)
+    except ValueError:
+        return None
+
+
 def split(kind: str, spec: str, known: Iterable[str]) -> tuple[str, dict[str, str]]:
     """A spec's name, checked against the known ones, and its assignments as they are written."""
     name, _, rest = spec.strip().partition(":")
@@ -71,6 +78,8 @@ def split(kind: str, spec: str, known: Iterable[str]) -> tuple[str, dict[str, st
         key, equals, value = (part.strip() for part in assignment.partition("="))
         if not equals:
             raise ValueError(f"{kind}: expected field=value after {name!r}, got {assignment!r}")
+        if key in values:
+            raise ValueError(f"{kind}: expected {key} once after {name!r}, got it twice")
         values[key] = value
     return name, values
 

@@ -27,7 +27,7 @@ from torch.distributions import (
 )
 
 from reparam.distributions.logistic import Logistic
-from reparam.families.base import describe
+from reparam.families.base import describe, family
 from reparam.noise import Noise
 
 
@@ -38,7 +38,9 @@ def reparameterize(q: Distribution, n: int, noise: Noise) -> Tensor:
     Types without an entry of their own fall back to torch's `rsample`, which given uniforms
     cannot drive.
     """
-    if not q.has_rsample:
+    # torch's own straight-through one-hot has an rsample, whose gradient is biased.
+    discrete = family.dispatch(type(q)) is not family.dispatch(object)
+    if discrete or not q.has_rsample:
         raise TypeError(
             f"q: expected a distribution whose samples can be differentiated, got {describe(q)}; "
             "use 'score' or 'rloo', or for discrete q a relaxation such as 'gumbel-softmax'"

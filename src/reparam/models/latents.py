@@ -55,7 +55,8 @@ class GaussianLatent(Latent):
     def kl(self, q: Distribution) -> Tensor:
         assert isinstance(q, Independent)  # noqa: S101 (it is what `posterior` returns)
         mean, scale = q.base_dist.loc, q.base_dist.scale
-        return (mean.square() + scale.square() - 1) / 2 - scale.log()
+        kl: Tensor = (mean.square() + scale.square() - 1) / 2 - scale.log()
+        return kl
 
 
 class CategoricalLatent(Latent):
