@@ -141,7 +141,7 @@ def test_too_many_processes_are_refused(here, monkeypatch):
 @pytest.mark.parametrize("model", ["discrete-vae", "vae"])
 def test_every_estimator_trains_or_is_refused(model, name, here, monkeypatch):
     """As its claims say: a pathwise one needs the latent it differentiates, an exact one a sum."""
-    monkeypatch.setattr("reparam.training.run.report", lambda *_: None)
+    monkeypatch.setattr("reparam.report.vae.write_report", lambda *_: None)
     given = options(model, data="tiny.npy", out="run", estimator=name, epochs=1, samples=2)
     outcome = reparam(*given)
     if outcome.status:

@@ -90,6 +90,7 @@ def vae(
 
 def _train(model: str, settings: Settings, out: Path | None, resume: bool, debug: bool) -> None:
     with _reported(debug) as stage:
+        from reparam.report.vae import write_report  # noqa: PLC0415
         from reparam.training.folder import RunFolder  # noqa: PLC0415 (torch takes a second)
         from reparam.training.run import prepared, run  # noqa: PLC0415
 
@@ -102,7 +103,8 @@ def _train(model: str, settings: Settings, out: Path | None, resume: bool, debug
         final = run(settings, task, images, folder, console)
         if RANK == 0:
             bounds = "  ".join(f"{name} {value:.2f}" for name, value in final.items())
-            console.print(f"done  test  {bounds}\nreport: {folder.report}")
+            console.print(f"done  test  {bounds}")
+            console.print(f"report: {write_report(task, images, folder)}", soft_wrap=True)
 
 
 def _place(model: str, out: Path | None, resume: bool) -> Path:

@@ -21,10 +21,11 @@ SHOWN, COLUMNS = 40, 10
 
 
 @torch.no_grad()
-def write_report(task: VaeTask, images: Images, folder: RunFolder, device: torch.device) -> Path:
+def write_report(task: VaeTask, images: Images, folder: RunFolder) -> Path:
     """`report.html` of a run, from its records and its trained model."""
     records = list(folder.records())
     settings = to_dict(task.settings)
+    device = next(task.parameters()).device
     generator = torch.Generator(device=device).manual_seed(0)
     test = images.test.to(device)
     sections = [

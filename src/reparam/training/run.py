@@ -1,13 +1,11 @@
 """From settings to a finished run folder."""
 
-from pathlib import Path
-
 import torch
 from rich.console import Console
 
 from reparam.data import Images, load
 from reparam.noise import fold_in
-from reparam.training.distributed import World, check_shares, device_kind, world
+from reparam.training.distributed import check_shares, device_kind, world
 from reparam.training.folder import RunFolder
 from reparam.training.loop import Run, planned_steps
 from reparam.training.progress import Progress
@@ -36,14 +34,4 @@ def run(
     with world(settings.device) as here, Progress(console, quiet=not here.first) as progress:
         training = Run(task, images, settings, folder, here)
         training.resume()
-        final = training.train(progress)
-        if here.first:
-            report(task, images, folder, here)
-        return final
-
-
-def report(task: VaeTask, images: Images, folder: RunFolder, here: World) -> Path:
-    """Write the run's report."""
-    from reparam.report.vae import write_report  # noqa: PLC0415 (plotly takes its time)
-
-    return write_report(task, images, folder, here.device)
+        return training.train(progress)
