@@ -12,7 +12,8 @@ from torch.distributions import Bernoulli, Independent, Normal, OneHotCategorica
 import reparam as rp
 from acceptance import seeded
 from reparam.baselines import Learned
-from reparam.core import alongside, average, surrogate
+from reparam.control import alongside
+from reparam.core import average, surrogate
 
 DOUBLE = {"dtype": torch.float64}
 q = Bernoulli(logits=torch.zeros(2, 3, **DOUBLE))

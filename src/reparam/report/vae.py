@@ -38,7 +38,7 @@ def write_report(task: VaeTask, images: Images, folder: RunFolder) -> Path:
         _settings(settings),
     ]
     title = f"{settings['model']} on {images.name}"
-    subtitle = f"Sampling step differentiated by {task.estimator}. {images.note}"
+    subtitle = f"Sampling step differentiated by {settings['estimator']}. {images.note}"
     return write_page(folder.report, title, subtitle, [s for s in sections if s])
 
 
@@ -135,4 +135,4 @@ def _settings(settings: dict[str, Any]) -> Section:
 
 def _grid(images: Tensor, label: str) -> str:
     uri = data_uri(grid(images, COLUMNS))
-    return picture(uri, label, pixels=min(420, COLUMNS * (images.shape[-1] + 1) * 4))
+    return picture(uri, label, pixels=440)
