@@ -144,6 +144,20 @@ def test_a_baseline_is_kept_by_two_processes(two):
     assert 0.5 * nats < average < 2 * nats
 
 
+def test_control_variates_learn_in_step(tmp_path):
+    """REBAR's own parameters move, and one process goes on from where two have brought them."""
+    write_images(tmp_path / "tiny.npy", count=54)
+    few = {**MANY, "epochs": 2, "estimator": "rebar"}
+    short = options(data=tmp_path / "tiny.npy", out=tmp_path / "rebar", **few)
+    outcome = finished(start(*TORCHRUN, "-m", "reparam", *short))
+    assert outcome.status == 0, outcome
+    control = {k: v for k, v in checkpoint(tmp_path / "rebar")["task"].items() if "control" in k}
+    assert control["control.control.eta"] != 1
+    assert control["control.control.log_tau"] != torch.tensor(0.5).log()
+    outcome = reparam(*short, "--resume")
+    assert outcome.status == 0, outcome
+
+
 def test_two_processes_resume_as_if_never_disturbed(two):
     """SIGINT to the launcher, a checkpoint in mid-run, and the same end after it."""
     process = start(*TORCHRUN, "-m", "reparam", *arguments(two, "cut"))

@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, metavar="FILE.json", help="results; a .md goes beside")
     made.add_argument("--mnist", type=Path, metavar="FOLDER", help="IDX files; else downloaded")
     made.add_argument(
-        "--epochs", type=int, choices=range(1, 5), default=2, help="of the block rebar"
+        "--epochs", type=int, choices=range(1, 5), default=4, help="of the block rebar"
     )
     return made
 

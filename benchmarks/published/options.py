@@ -23,7 +23,7 @@ class Options:
 
     quick: bool = False
     mnist: Path | None = None
-    epochs: int = 2
+    epochs: int = 4
     console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
 
     def steps(self, items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
