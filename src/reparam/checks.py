@@ -41,3 +41,22 @@ def check_count(name: str, value: int, least: int = 1) -> None:
     """Refuse a count below `least`, or one that is no integer."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
+
+
+def check_costs(costs: Tensor, expected: torch.Size) -> Tensor:
+    """The costs, refused unless there is one for each point and batch row."""
+    check_floating("costs", costs)
+    if costs.shape == expected:
+        return costs
+    missing = len(expected) - costs.ndim
+    if missing > 0 and costs.ndim > 0 and costs.shape == expected[: costs.ndim]:
+        fix = (
+            f"if the last {missing} batch dimension(s) of q make up one point, "
+            f"wrap q in Independent(q, {missing})"
+        )
+    else:
+        fix = "keep the points' leading dimension and reduce over event dimensions only"
+    raise ValueError(
+        f"costs: expected one cost per point and batch row, shape {tuple(expected)} = "
+        f"(points, *batch), got {tuple(costs.shape)}; {fix}"
+    )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from reparam.checks import check_count, check_floating
+from reparam.checks import check_costs, check_count
 from reparam.noise import Noise
 
 
@@ -77,7 +77,7 @@ class Estimator(ABC):
             )
         points, combine = self._draw(q, n, Noise(generator, noise))
         expected = points.shape[: points.ndim - len(q.event_shape)]
-        return Draw(points, lambda costs: combine(_checked(costs, expected)))
+        return Draw(points, lambda costs: combine(check_costs(costs, expected)))
 
     @abstractmethod
     def _draw(self, q: Distribution, n: int, noise: Noise) -> Draw:
@@ -144,21 +144,3 @@ def surrogate_gradient(value: Tensor, carrier: Tensor) -> Tensor:
 def average(costs: Tensor) -> Tensor:
     """Mean over the points: the way of every estimator whose gradient lies in the points."""
     return costs.mean(0)
-
-
-def _checked(costs: Tensor, expected: torch.Size) -> Tensor:
-    check_floating("costs", costs)
-    if costs.shape == expected:
-        return costs
-    missing = len(expected) - costs.ndim
-    if missing > 0 and costs.ndim > 0 and costs.shape == expected[: costs.ndim]:
-        fix = (
-            f"if the last {missing} batch dimension(s) of q make up one point, "
-            f"wrap q in Independent(q, {missing})"
-        )
-    else:
-        fix = "keep the points' leading dimension and reduce over event dimensions only"
-    raise ValueError(
-        f"costs: expected one cost per point and batch row, shape {tuple(expected)} = "
-        f"(points, *batch), got {tuple(costs.shape)}; {fix}"
-    )
