@@ -9,9 +9,9 @@ Problems: one Bernoulli at logit 0, (b - t)^2 (Tucker et al. 2017; Grathwohl et 
 them, mean (b_i - .499)^2 (Titsias & Shi 2022), at logits 0 and 1; a Bernoulli VAE of 20 latents on
 8x8 digits, -log p(x, b) at the logits of 20 images after some training.
 
-Why some differ: at logit 0 no tau and eta take more than 2% off Score's variance on (b - t)^2, since
-its relaxation is a valley between two nearly equal ends (by a scan; an independent simulation of
-the paper's formula gives our Rebar's variance). And where the ends, or the classes, are so nearly
+Why some differ: at logit 0 no tau and eta take more than 2% off Score's variance on (b - t)^2,
+since its relaxation is a valley between two nearly equal ends (by a scan; an independent
+simulation of the paper's formula gives our Rebar's variance). And where the ends, or the classes, are so nearly
 equal, leave-one-out leaves nothing that a linearization could still explain.
 """
 
