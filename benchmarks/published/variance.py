@@ -10,9 +10,9 @@ them, mean (b_i - .499)^2 (Titsias & Shi 2022), at logits 0 and 1; a Bernoulli V
 8x8 digits, -log p(x, b) at the logits of 20 images after some training.
 
 Why some differ: at logit 0 no tau and eta take more than 2% off Score's variance on (b - t)^2,
-since its relaxation is a valley between two nearly equal ends (by a scan; an independent
-simulation of the paper's formula gives our Rebar's variance). And where the ends, or the classes, are so nearly
-equal, leave-one-out leaves nothing that a linearization could still explain.
+since its relaxation is a valley between two nearly equal ends (by a scan; an independent simulation
+of the paper's formula gives our Rebar's variance). And where the ends, or the classes, are so
+nearly equal, leave-one-out leaves nothing that a linearization could still explain.
 """
 
 from collections.abc import Callable
