@@ -26,10 +26,8 @@ def page(name: str, cls: type[Estimator]) -> str:
 
 def head(name: str, cls: type[Estimator]) -> str:
     """What the class says of itself."""
-    paragraphs = (inspect.getdoc(cls) or "").split("\n\n")
-    definition, reference, *rest = paragraphs
-    example = "\n".join(line for line in rest[-1].splitlines())
-    when = "\n\n".join(rest[:-1])
+    definition, reference, *details, when, example = (inspect.getdoc(cls) or "").split("\n\n")
+    detail = "\n\n".join(details)
     return f"""# {cls.__name__}
 
 {definition}
@@ -44,6 +42,10 @@ Reference: {reference}
 ## When
 
 {when}
+
+## How
+
+{detail}
 
 ```pycon
 {example}

@@ -62,7 +62,8 @@ def test_public_functions_are_documented():
         value = getattr(reparam, name)
         assert getattr(value, "__doc__", None), name
     for cls in reparam.ESTIMATORS.values():
-        definition, reference, *_ = cls.__doc__.split("\n\n")
+        definition, reference, *_, when, _ = cls.__doc__.split("\n\n")
+        assert when.strip().startswith("Use it "), cls
         assert len(definition) > 20, cls
         assert re.search(r"\b(19|20)\d\d\b|by definition", reference), f"{cls}: no reference"
         assert ">>>" in cls.__doc__, f"{cls}: no example"

@@ -21,6 +21,8 @@ class Arm(Estimator):
     Any cost; two evaluations for each of the n uniforms. Unbiased. `Disarm` has the same
     interface and never more variance.
 
+    Use it for comparison with the literature; `Disarm` is better.
+
     >>> from torch.distributions import Bernoulli
     >>> Arm().draw(Bernoulli(logits=torch.zeros(5)), n=3).points.shape
     torch.Size([6, 5])

@@ -21,6 +21,8 @@ class Disarm(Estimator):
     b = 1[u > 1 - sigma(phi)], b~ = 1[u < sigma(phi)]. Any cost; two evaluations for each of the n
     uniforms. Unbiased, with less variance than `Arm`, and than `Rloo` with two samples.
 
+    Use it for Bernoulli latents under any cost, two evaluations at a time.
+
     >>> from torch.distributions import Bernoulli
     >>> Disarm().draw(Bernoulli(logits=torch.zeros(5)), n=3).points.shape
     torch.Size([6, 5])

@@ -24,6 +24,8 @@ class DoubleCv(Estimator):
     derivatives of the cost for each of the n pairs. a starts at `alpha` and is trained on the
     squared gradient, through `parameters()`. Unbiased at every a. noise: `(2, n, *batch, *event)`.
 
+    Use it for many Bernoulli latents under one differentiable cost.
+
     >>> from torch.distributions import Bernoulli
     >>> DoubleCv().draw(Bernoulli(logits=torch.zeros(5)), n=3).points.shape
     torch.Size([6, 5])

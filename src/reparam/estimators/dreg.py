@@ -25,6 +25,9 @@ class Dreg(Estimator):
     grows with n. For q with reparameterizable samples; unbiased for L. `combine` differentiates
     the costs, which `torch.func` transforms do not allow.
 
+    Use it to train continuous latents on the importance-weighted bound with more than a few
+    samples.
+
     >>> from torch.distributions import Normal
     >>> d = Dreg().draw(Normal(torch.zeros(2), 1.0), n=4)
     >>> d.combine(-d.points.square()).shape

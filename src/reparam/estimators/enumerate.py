@@ -20,6 +20,8 @@ class Enumerate(Estimator):
     noise are not needed and have no influence. `Independent` multiplies supports: 20 bits are
     2^20 points.
 
+    Use it wherever the support is small: nothing is better.
+
     >>> from torch.distributions import OneHotCategorical
     >>> d = Enumerate().draw(OneHotCategorical(probs=torch.tensor([0.25, 0.75])))
     >>> round(d.combine(d.points[:, 1]).item(), 6)

@@ -23,6 +23,8 @@ class Fini(Estimator):
     and log r), or Independent over one. Unbiased for costs that are polynomials up to the order
     in each count, biased beyond; one evaluation of a differentiable cost.
 
+    Use it for count latents under a smooth differentiable cost.
+
     >>> from torch.distributions import Poisson
     >>> Fini().draw(Poisson(torch.full((4,), 3.0)), n=2).points.shape
     torch.Size([2, 4])

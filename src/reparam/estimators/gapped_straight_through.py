@@ -22,6 +22,8 @@ class GappedStraightThrough(Estimator):
     m raises the logit of D to the maximum and lowers the others to at least `gap` below it: as
     consistent as straight-through Gumbel-Softmax, with less variance. The value is unbiased.
 
+    Use it in place of straight-through Gumbel-Softmax where its variance hurts.
+
     >>> from torch.distributions import OneHotCategorical
     >>> q = OneHotCategorical(logits=torch.zeros(3))
     >>> GappedStraightThrough().draw(q, n=2).points.sum(-1).tolist()

@@ -24,6 +24,9 @@ class GumbelRao(Estimator):
     more variance; one cost evaluation whatever k. The conditional perturbation itself is not
     differentiated. noise: `(1 + k, n, *batch, *event)`, the first for D.
 
+    Use it in place of straight-through Gumbel-Softmax where a cost evaluation is dear and k more
+    softmaxes are cheap.
+
     >>> from torch.distributions import OneHotCategorical
     >>> q = OneHotCategorical(logits=torch.zeros(3))
     >>> GumbelRao(k=10, tau=0.5).draw(q, n=2).points.sum(-1).tolist()

@@ -22,6 +22,9 @@ class GumbelSoftmax(Estimator):
     both biases vanish as tau -> 0, where the variance grows as 1/tau. tau: temperature >= 0, a
     float or a tensor that broadcasts against the batch shape of the logits.
 
+    Use it where the model can work with relaxed inputs and will be annealed or made hard later;
+    else a straight-through estimator.
+
     >>> from torch.distributions import OneHotCategorical
     >>> d = GumbelSoftmax(tau=0.5).draw(OneHotCategorical(logits=torch.zeros(3)), n=4)
     >>> d.points.shape, bool((d.points.sum(-1) - 1).abs().max() < 1e-6)

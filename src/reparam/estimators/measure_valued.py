@@ -36,6 +36,8 @@ class MeasureValued(Estimator):
     of low variance. noise: `(1 + parts, n, *batch, *event)`, the first for the points that the
     others are moved from; parts is 4 for Normal, 2 for Exponential, 1 for Poisson, else 0.
 
+    Use it for few parameters under a black-box cost that may be evaluated often.
+
     >>> from torch.distributions import Normal
     >>> MeasureValued().draw(Normal(torch.zeros(3), 1.0), n=2).points.shape
     torch.Size([10, 3])

@@ -22,6 +22,8 @@ class MVE(Estimator):
     with G the graph Laplacian of p_i p_j / (p_i + p_j). Nothing to tune, one cost evaluation, and
     one K x K linear solve for each row: for K up to a few hundred.
 
+    Use it as `ZGR`, for a few percent less variance at the price of a linear solve.
+
     >>> from torch.distributions import OneHotCategorical
     >>> MVE().draw(OneHotCategorical(logits=torch.zeros(3)), n=2).points.sum(-1).tolist()
     [1.0, 1.0]

@@ -20,6 +20,8 @@ class Pathwise(Estimator):
     chains of transforms and `Independent` over any of them; where torch has an `rsample` of its
     own (Gamma, Beta, Dirichlet, StudentT, ...), that one. Unbiased for differentiable costs.
 
+    Use it first wherever q is continuous and the cost is smooth and differentiable.
+
     >>> from torch.distributions import Normal
     >>> d = Pathwise().draw(Normal(1.0, 2.0), noise=torch.tensor([0.5], dtype=torch.float64))
     >>> d.points.tolist()

@@ -25,6 +25,8 @@ class Rebar(Estimator):
     cost for each of the n samples, whose own parameters see those at b alone.
     noise: `(2, n, *batch, *event)`, for z and z~.
 
+    Use it where bias is not allowed and the cost is differentiable and informative off the support.
+
     >>> from torch.distributions import OneHotCategorical
     >>> Rebar().draw(OneHotCategorical(logits=torch.zeros(5)), n=2).points.shape
     torch.Size([6, 5])

@@ -22,6 +22,8 @@ class ReinMax(Estimator):
     J(p) = diag(p) - p p^T is the softmax Jacobian. At tau = 1 exactly unbiased for every quadratic
     cost, biased beyond. One cost evaluation. tau: as in `GumbelSoftmax`; 1 or a little more.
 
+    Use it for hard discrete latents under costs that are nearly quadratic in the points.
+
     >>> from torch.distributions import OneHotCategorical
     >>> ReinMax().draw(OneHotCategorical(logits=torch.zeros(3)), n=2).points.sum(-1).tolist()
     [1.0, 1.0]

@@ -23,6 +23,9 @@ class Relax(Estimator):
     the squared gradient, through `parameters()`. Unbiased whatever it computes; one evaluation of
     any cost for each of the n samples. noise: `(2, n, *batch, *event)`, for z and z~.
 
+    Use it where bias is not allowed, the cost is a black box, and training is long enough for a
+    network to learn its shape.
+
     >>> import torch
     >>> from torch.distributions import OneHotCategorical
     >>> c = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1), nn.Flatten(-2))

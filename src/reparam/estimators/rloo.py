@@ -20,6 +20,8 @@ class Rloo(Estimator):
 
     Any q with a log-probability and any cost at all; nothing to tune. Unbiased.
 
+    Use it first for any black box, and wherever an unbiased answer is wanted without tuning.
+
     >>> from torch.distributions import Bernoulli
     >>> d = Rloo().draw(Bernoulli(logits=torch.zeros(2)), n=8)
     >>> d.combine((d.points - 0.45) ** 2).shape

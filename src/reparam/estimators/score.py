@@ -22,6 +22,8 @@ class Score(Estimator):
     baseline: from `reparam.baselines`; a learned one is trained to predict the cost, by the same
     backward pass, through `parameters()`. Unbiased; derivatives of every order are.
 
+    Use it for black boxes of which only one sample can be had; always with a baseline.
+
     >>> from torch.distributions import Bernoulli
     >>> from reparam.baselines import MovingAverage
     >>> d = Score(MovingAverage()).draw(Bernoulli(logits=torch.zeros(2)), n=8)

@@ -22,6 +22,8 @@ class StraightThrough(Estimator):
     The value is unbiased; the gradient is so only for costs linear in the points, at tau = 1.
     tau: as in `GumbelSoftmax`.
 
+    Use it as the plainest baseline for hard discrete latents.
+
     >>> from torch.distributions import Bernoulli
     >>> logit = torch.zeros((), requires_grad=True)
     >>> StraightThrough().draw(Bernoulli(logits=logit)).points.sum().backward()

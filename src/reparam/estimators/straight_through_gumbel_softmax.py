@@ -22,6 +22,9 @@ class StraightThroughGumbelSoftmax(Estimator):
     The value is unbiased. The gradient is not: as tau -> 0 its bias tends to that of a trapezoid
     rule, zero for quadratic costs only. tau: as in `GumbelSoftmax`.
 
+    Use it as the default for discrete latents under a differentiable decoder: it trains on what is
+    deployed.
+
     >>> from torch.distributions import OneHotCategorical
     >>> q = OneHotCategorical(logits=torch.zeros(3))
     >>> StraightThroughGumbelSoftmax().draw(q, n=2).points.sum(-1).tolist()

@@ -24,6 +24,8 @@ class SumAndSample(Estimator):
     the more mass the k outcomes hold; with the whole support among them, `Enumerate`.
     noise: `(n, *batch, S)`, for the S outcomes.
 
+    Use it where a few outcomes hold most of the mass.
+
     >>> from torch.distributions import OneHotCategorical
     >>> SumAndSample(k=2).draw(OneHotCategorical(logits=torch.zeros(5)), n=3).points.shape
     torch.Size([5, 5])

@@ -25,6 +25,8 @@ class UnorderedSet(Estimator):
     can be enumerated; any cost, at k points for each of the n sets. Unbiased, and exact where k is
     the whole support. noise: `(n, *batch, S)`, for the S outcomes. The ratios take 2^k steps.
 
+    Use it where samples with replacement would often repeat: peaked or small supports.
+
     >>> from torch.distributions import OneHotCategorical
     >>> UnorderedSet(k=2).draw(OneHotCategorical(logits=torch.zeros(5)), n=3).points.shape
     torch.Size([6, 5])

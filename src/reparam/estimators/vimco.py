@@ -24,6 +24,8 @@ class Vimco(Estimator):
     importance-weighted bound, to be maximized. L_-i puts in the place of f_i the mean of the
     others (the geometric mean of their weights). Any q with a log-probability; unbiased for L.
 
+    Use it to train discrete latents on the importance-weighted bound.
+
     >>> from torch.distributions import Bernoulli
     >>> d = Vimco().draw(Bernoulli(logits=torch.zeros(2)), n=4)
     >>> d.combine(d.points).shape

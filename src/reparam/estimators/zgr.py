@@ -21,6 +21,8 @@ class ZGR(Estimator):
     p = softmax(logits). Exactly unbiased for every quadratic cost, biased beyond; nothing to
     tune, one cost evaluation.
 
+    Use it as `ReinMax`, where a temperature should not have to be chosen.
+
     >>> from torch.distributions import OneHotCategorical
     >>> ZGR().draw(OneHotCategorical(logits=torch.zeros(3)), n=2).points.sum(-1).tolist()
     [1.0, 1.0]
