@@ -11,9 +11,15 @@ import torch
 from torch import Tensor
 
 from reparam.checks import check_floating, check_tau, inspectable, working_dtype
+from reparam.kernels import gumbel_softmax as kernels
 from reparam.noise import Noise
 
 Empty = Literal["error", "zero"]
+
+SINGLE = (torch.float32, torch.float16, torch.bfloat16)
+LARGEST_PLAIN = 100.0  # beside logits of this size, noise keeps its precision
+LEAST_PLAIN_TAU = 1e-30  # quotients by it stay finite
+SMALLEST_CHUNKED = 4_000  # elements, below which one call costs more than it saves
 
 
 def gumbel_softmax(
@@ -45,6 +51,9 @@ def gumbel_softmax(
     1.0
     """
     check_tau(tau)
+    _check_empty(empty)
+    if mask is None and not isinstance(tau, Tensor) and _is_plain(logits, tau, dim):
+        return _plain_sample(logits, tau, hard, dim, generator)
     logits, excluded = _prepared(logits, dim, mask, empty, validate)
     perturbed = _perturbed(logits, dim, generator)
     y = soft_argmax(perturbed, tau, dim)
@@ -53,6 +62,38 @@ def gumbel_softmax(
     if excluded is not None:
         y = y.masked_fill(excluded, 0)
     return y.to(logits.dtype)
+
+
+def _check_empty(empty: str) -> None:
+    if empty not in ("error", "zero"):
+        raise ValueError(f"empty: expected 'error' or 'zero', got {empty!r}")
+
+
+def _is_plain(logits: Tensor, tau: float, dim: int) -> bool:
+    """Whether nothing needs care: moderate logits, so that neither checks nor shifts are due."""
+    if not (inspectable() and logits.dtype in SINGLE and logits.numel() and logits.ndim):
+        return False
+    if not LEAST_PLAIN_TAU <= tau < torch.inf or not -logits.ndim <= dim < logits.ndim:
+        return False
+    low, high = torch.aminmax(logits.detach())
+    return float(low) > -LARGEST_PLAIN and float(high) < LARGEST_PLAIN
+
+
+def _plain_sample(
+    logits: Tensor, tau: float, hard: bool, dim: int, generator: torch.Generator | None
+) -> Tensor:
+    """`gumbel_softmax` where nothing needs care, by the fastest way for the size."""
+    x = logits.float()
+    if x.numel() < SMALLEST_CHUNKED or x.device.type != "cpu":
+        noise = torch.empty_like(x, memory_format=torch.contiguous_format)
+        noise.exponential_(generator=generator)
+        y = torch.softmax((x - noise.log_()) / tau, dim)
+        y = straight_through(hard_argmax(y, dim), y) if hard else y
+        return y.to(logits.dtype)
+    rows = x.movedim(dim, -1)
+    y = kernels.gumbel_softmax(rows.reshape(-1, rows.shape[-1]), tau, generator)
+    y = kernels.hard_forward(y) if hard else y
+    return y.reshape(rows.shape).movedim(-1, dim).to(logits.dtype)
 
 
 def gumbel_max(
@@ -211,8 +252,6 @@ def _prepared(
 ) -> tuple[Tensor, Tensor | None]:
     """Checked logits with -inf where masked, and which rows have nothing allowed, if zeroed."""
     check_floating("logits", logits)
-    if empty not in ("error", "zero"):
-        raise ValueError(f"empty: expected 'error' or 'zero', got {empty!r}")
     if logits.ndim == 0 or logits.shape[dim] == 0:
         raise ValueError(
             f"logits: expected at least one class along dim {dim}, got shape {tuple(logits.shape)}"

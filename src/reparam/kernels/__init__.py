@@ -1,0 +1,1 @@
+"""Operations written for speed; each says which plain formula it equals."""
