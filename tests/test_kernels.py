@@ -64,8 +64,8 @@ def test_noise_reaches_past_float32_uniforms():
     blank, bits = torch.empty(2**22), torch.empty(2**22, dtype=torch.int32)
     hits, generator = 0, seeded(5)
     for _ in range(64):
-        kernels._gumbel_(blank, bits, generator)
-        hits += int((blank > 16.7).sum())
+        kernels._log_exponential_(blank, bits, generator)
+        hits += int((blank < -16.7).sum())
     assert 1 <= hits <= 45
 
 
@@ -78,9 +78,9 @@ def test_boundary_bits_are_finite(bit):
         def random_(self, **_):
             return torch.full((4,), bit, dtype=torch.int32)
 
-    kernels._gumbel_(out, torch.empty(4, dtype=torch.int32).as_subclass(Bits), None)
+    kernels._log_exponential_(out, torch.empty(4, dtype=torch.int32).as_subclass(Bits), None)
     assert out.isfinite().all()
-    assert (out > 22).all() if bit == 0 else (out < -2.7).all()
+    assert (out < -22).all() if bit == 0 else (out > 2.7).all()
 
 
 def test_ties_go_to_the_first():

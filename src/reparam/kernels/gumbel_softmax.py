@@ -34,8 +34,8 @@ class _GumbelSoftmax(torch.autograd.Function):
         rows = max(1, CHUNK // logits.shape[-1])
         bits = torch.empty(min(rows, len(y)) * y.shape[-1], dtype=torch.int32)
         for x, out in zip(torch.split(logits, rows), torch.split(y, rows), strict=True):
-            _gumbel_(out, bits[: out.numel()].view(out.shape), generator)
-            out.add_(x)
+            _log_exponential_(out, bits[: out.numel()].view(out.shape), generator)
+            torch.sub(x, out, out=out)
             _softmax_(out, tau)
         ctx.save_for_backward(y)
         ctx.tau = tau
@@ -71,22 +71,23 @@ class _HardForward(torch.autograd.Function):
         return grad
 
 
-def _gumbel_(out: Tensor, bits: Tensor, generator: torch.Generator | None) -> None:
-    """Fill with -log(-log1p(-u)), u the midpoints of 2^31 bins: tail to 22, both ends finite."""
-    out.copy_(bits.random_(generator=generator))
-    # u keeps its relative precision near 0, where the exponential is small and the Gumbel wins.
-    out.add_(0.5).mul_(-(2.0**-31)).clamp_(min=-LARGEST)
-    out.log1p_().neg_().log_().neg_()
+def _log_exponential_(out: Tensor, bits: Tensor, generator: torch.Generator | None) -> None:
+    """Fill with log(-log1p(-u)), minus a Gumbel value, u the midpoints of 2^31 bins.
+
+    u keeps its relative precision near 0, where the exponential is small and the Gumbel wins: its
+    tail reaches 22; both ends are finite.
+    """
+    torch.mul(bits.random_(generator=generator), -(2.0**-31), out=out)
+    out.sub_(2.0**-32).clamp_(min=-LARGEST).log1p_().neg_().log_()
 
 
 def _softmax_(z: Tensor, tau: float) -> None:
-    """softmax(z / tau) in place; the largest is subtracted before the division."""
-    z.sub_(z.amax(-1, keepdim=True)).div_(tau)
+    """softmax(z / tau) in place, of z whose quotients by tau are finite."""
     if z.shape[-1] < SMALL:
-        z.exp_()
+        z.sub_(z.amax(-1, keepdim=True)).div_(tau).exp_()
         z.div_(_row_sums(z))
     else:
-        torch.softmax(z, -1, out=z)
+        torch.softmax(z.div_(tau), -1, out=z)
 
 
 def _row_sums(x: Tensor) -> Tensor:
