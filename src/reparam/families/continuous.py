@@ -27,6 +27,7 @@ from torch.distributions import (
 )
 
 from reparam.distributions.logistic import Logistic
+from reparam.distributions.relaxed import Relaxed
 from reparam.families.base import describe, family
 from reparam.noise import Noise
 
@@ -79,6 +80,11 @@ def _(q: Laplace, n: int, noise: Noise) -> Tensor:
 @reparameterize.register
 def _(q: Logistic, n: int, noise: Noise) -> Tensor:
     return q.loc + q.scale * noise.logistic(n, q.loc).to(q.loc.dtype)
+
+
+@reparameterize.register
+def _(q: Relaxed, n: int, noise: Noise) -> Tensor:
+    return q.rsample(torch.Size([n]), noise)
 
 
 @reparameterize.register
