@@ -279,6 +279,22 @@ def extreme_logits_are_finite(estimator: Estimator, name: str) -> None:
             assert leaf.grad.isfinite().all()
 
 
+def half_precision_is_served(estimator: Estimator, name: str) -> None:
+    """Half-precision logits give points of their dtype and finite gradients."""
+    kind = Bernoulli if name == "bernoulli" else OneHotCategorical
+    for dtype in (torch.float16, torch.bfloat16):
+        leaf = torch.tensor([[0.5, -1.0, 2.0], [0.0, 3.0, -2.0]], dtype=dtype).requires_grad_()
+        draw = estimator.draw(kind(logits=leaf, validate_args=False), 64, generator=seeded(0))
+        assert draw.points.dtype == dtype
+        costs = (draw.points.float() * torch.linspace(-1, 1, 3)).square()
+        costs = (costs.sum(-1) if kind is OneHotCategorical else costs).to(dtype)
+        value = draw.combine(costs)
+        value.float().sum().backward()
+        assert value.isfinite().all()
+        assert leaf.grad.isfinite().all()
+        assert leaf.grad.abs().sum() > 0
+
+
 def one_gradient(
     estimator: Estimator, problem: Problem, seed: int, n: int = 4
 ) -> tuple[Tensor, dict[str, Tensor]]:

@@ -105,3 +105,17 @@ def test_every_dim_and_dtype(dtype, dim, hard):
     (g,) = torch.autograd.grad((y * torch.rand(x.shape, generator=seeded(1)).to(dtype)).sum(), x)
     assert g.isfinite().all()
     assert g.abs().sum() > 0
+
+
+@pytest.mark.parametrize("classes", [8, 64])
+def test_autocast_changes_nothing(classes):
+    """Under autocast the samples and their gradients are bit for bit those outside it."""
+    x = torch.randn(SMALLEST_CHUNKED, classes, generator=seeded(), requires_grad=True)
+    w = torch.randn(x.shape, generator=seeded(1))
+    results = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            y = gumbel_softmax(x, 0.7, generator=seeded(2))
+            results.append((y, torch.autograd.grad(y, x, w)[0]))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])

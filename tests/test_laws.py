@@ -1,5 +1,6 @@
 """Every estimator of ESTIMATORS over every problem of PROBLEMS."""
 
+import copy
 import itertools
 import math
 import shutil
@@ -179,6 +180,16 @@ def test_precisions_agree(estimator, name):
 def test_extreme_logits(estimator, name):
     """Logits of ±1e4 and -inf leave values and gradients finite."""
     laws.extreme_logits_are_finite(estimator, name)
+
+
+@pytest.mark.parametrize(("estimator", "name"), pairs(names=("bernoulli", "categorical3")))
+def test_half_precision(estimator, name):
+    """float16 and bfloat16 logits are served like any other."""
+    if any(p.dtype == torch.float64 for p in estimator.parameters()):
+        estimator = copy.deepcopy(estimator)
+        for module in estimator.modules().values():
+            module.float()
+    laws.half_precision_is_served(estimator, name)
 
 
 LAYERS = [p.values[0] for p in pairs(lambda e: e.unbiased and not e.multisample, ("bernoulli",))]

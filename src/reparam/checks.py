@@ -14,6 +14,11 @@ def working_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def no_autocast(like: Tensor) -> torch.autocast:
+    """Autocast would take a matrix product, and with it a sample, to half precision."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 def check_floating(name: str, value: Tensor) -> None:
     """Refuse integer, boolean and complex tensors."""
     if not value.is_floating_point():

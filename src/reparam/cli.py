@@ -31,9 +31,19 @@ console = Console(highlight=False)
 RANK = int(os.environ.get("RANK", "0"))
 WORLD_SIZE = int(os.environ.get("WORLD_SIZE", "1"))
 
-Out = Annotated[Path | None, Parameter(name="--out")]
-Resume = Annotated[bool, Parameter(name="--resume", negative="")]
-Debug = Annotated[bool, Parameter(name="--debug", negative="")]
+Out = Annotated[
+    Path | None,
+    Parameter(name="--out", help="Run folder to make; by default a new one under runs/."),
+]
+Resume = Annotated[
+    bool,
+    Parameter(
+        name="--resume", negative="", help="Continue the run in --out as its config.json says."
+    ),
+]
+Debug = Annotated[
+    bool, Parameter(name="--debug", negative="", help="Show the traceback of an error.")
+]
 
 
 @app.command(name="list")
@@ -52,17 +62,7 @@ def discrete_vae(
     resume: Resume = False,
     debug: Debug = False,
 ) -> None:
-    """Train a VAE with a categorical latent.
-
-    Parameters
-    ----------
-    out
-        Run folder to make; by default a new one under runs/.
-    resume
-        Continue the run in --out as its config.json says.
-    debug
-        Show the traceback of an error.
-    """
+    """Train a VAE with a categorical latent."""
     _train("discrete-vae", settings, out, resume, debug)
 
 
@@ -74,17 +74,7 @@ def vae(
     resume: Resume = False,
     debug: Debug = False,
 ) -> None:
-    """Train a VAE with a Gaussian latent.
-
-    Parameters
-    ----------
-    out
-        Run folder to make; by default a new one under runs/.
-    resume
-        Continue the run in --out as its config.json says.
-    debug
-        Show the traceback of an error.
-    """
+    """Train a VAE with a Gaussian latent."""
     _train("vae", settings, out, resume, debug)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from reparam.checks import working_dtype
 from reparam.core import Draw, Estimator, average
 from reparam.families import classes, family, zero_carrying
 from reparam.functional import straight_through
@@ -38,7 +39,9 @@ class MVE(Estimator):
         f, c = family(q), classes(q)
         hard = f.hard(f.perturb(n, noise))
         onehot = c.to_onehot(hard)
-        weights = _weights(c.logits.detach(), onehot)
+        # There is no linear solve in half precision.
+        logits = c.logits.detach().to(working_dtype(c.logits.dtype))
+        weights = _weights(logits, onehot)
         # soft_j = sum_k W_kj logit_k, so that its gradient to the logits is W grad f.
         soft = (weights * zero_carrying(c.logits).unsqueeze(-1)).sum(-2)
         return Draw(straight_through(hard, c.from_onehot(soft).to(hard.dtype)), average)

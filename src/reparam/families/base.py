@@ -59,6 +59,11 @@ def family(q: Distribution) -> Family:
     )
 
 
+def has_family(q: Distribution) -> bool:
+    """Whether a family is registered for q's own type."""
+    return family.dispatch(type(q)) is not family.dispatch(object)
+
+
 def describe(q: Distribution) -> str:
     """The name of q's type, with what it wraps."""
     base = getattr(q, "base_dist", None)

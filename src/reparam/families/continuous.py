@@ -26,9 +26,10 @@ from torch.distributions import (
     Uniform,
 )
 
+from reparam.checks import no_autocast
 from reparam.distributions.logistic import Logistic
 from reparam.distributions.relaxed import Relaxed
-from reparam.families.base import describe, family
+from reparam.families.base import describe, has_family
 from reparam.noise import Noise
 
 
@@ -40,8 +41,7 @@ def reparameterize(q: Distribution, n: int, noise: Noise) -> Tensor:
     cannot drive.
     """
     # torch's own straight-through one-hot has an rsample, whose gradient is biased.
-    discrete = family.dispatch(type(q)) is not family.dispatch(object)
-    if discrete or not q.has_rsample:
+    if has_family(q) or not q.has_rsample:
         raise TypeError(
             f"q: expected a distribution whose samples can be differentiated, got {describe(q)}; "
             "use 'score' or 'rloo', or for discrete q a relaxation such as 'gumbel-softmax'"
@@ -128,7 +128,7 @@ def _(q: Kumaraswamy, n: int, noise: Noise) -> Tensor:
 @reparameterize.register
 def _(q: MultivariateNormal, n: int, noise: Noise) -> Tensor:
     eps = noise.normal(n, q.loc).to(q.loc.dtype)
-    with _no_autocast(q.loc):
+    with no_autocast(q.loc):
         offset = q._unbroadcasted_scale_tril @ eps.unsqueeze(-1)  # noqa: SLF001 (unexpanded)
         return q.loc + offset.squeeze(-1)
 
@@ -137,14 +137,9 @@ def _(q: MultivariateNormal, n: int, noise: Noise) -> Tensor:
 def _(q: LowRankMultivariateNormal, n: int, noise: Noise) -> Tensor:
     # Its own rsample takes two sets of noise; the Cholesky factor takes one, of q's shape.
     eps = noise.normal(n, q.loc).to(q.loc.dtype)
-    with _no_autocast(q.loc):
+    with no_autocast(q.loc):
         points: Tensor = q.loc + (q.scale_tril @ eps.unsqueeze(-1)).squeeze(-1)
         return points
-
-
-def _no_autocast(like: Tensor) -> torch.autocast:
-    """Autocast would take a matrix product, and with it the sample, to half precision."""
-    return torch.autocast(like.device.type, enabled=False)
 
 
 @reparameterize.register(Independent)

@@ -39,6 +39,6 @@ def counts_from_uniforms(q: Distribution, n: int, noise: Noise) -> Tensor:
 
 def _pmf(q: Any, k: Tensor) -> Tensor:
     """q(k), 0 beyond the trials of a Binomial."""
-    trials = q.total_count if type(q).__name__ == "Binomial" else k
+    trials = q.total_count if isinstance(q, Binomial) else k
     mass: Tensor = q.log_prob(torch.minimum(k, trials)).exp()
     return torch.where(k <= trials, mass, 0)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from reparam.families.base import check_support, describe, family
+from reparam.families.base import check_support, describe, family, has_family
 from reparam.families.continuous import reparameterize, with_generator
 from reparam.families.counts import counts_from_uniforms, is_count
 from reparam.families.independent import unwrapped
@@ -12,8 +12,8 @@ from reparam.noise import Noise
 
 
 def is_discrete(q: Distribution) -> bool:
-    """Whether q has a `family`."""
-    return family.dispatch(type(unwrapped(q))) is not family.dispatch(object)
+    """Whether q has a `family`, by itself or under `Independent`."""
+    return has_family(unwrapped(q))
 
 
 def sample(q: Distribution, n: int, noise: Noise) -> Tensor:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reparam.checks import no_autocast
+
 CHUNK = 32_768
 LARGEST = 1 - 2.0**-24  # below 1 in float32: the exponential of a uniform stays finite
 SMALL = 32  # classes below which torch's softmax and sums are slower than a product with ones
@@ -33,10 +35,11 @@ class _GumbelSoftmax(torch.autograd.Function):
         y = torch.empty_like(logits)
         rows = max(1, CHUNK // logits.shape[-1])
         bits = torch.empty(min(rows, len(y)) * y.shape[-1], dtype=torch.int32)
-        for x, out in zip(torch.split(logits, rows), torch.split(y, rows), strict=True):
-            _log_exponential_(out, bits[: out.numel()].view(out.shape), generator)
-            torch.sub(x, out, out=out)
-            _softmax_(out, tau)
+        with no_autocast(y):
+            for x, out in zip(torch.split(logits, rows), torch.split(y, rows), strict=True):
+                _log_exponential_(out, bits[: out.numel()].view(out.shape), generator)
+                torch.sub(x, out, out=out)
+                _softmax_(out, tau)
         ctx.save_for_backward(y)
         ctx.tau = tau
         return y
@@ -49,9 +52,10 @@ class _GumbelSoftmax(torch.autograd.Function):
         out = torch.empty_like(y)
         rows = max(1, CHUNK // y.shape[-1])
         parts = (torch.split(t, rows) for t in (grad, y, out))
-        for g, p, o in zip(*parts, strict=True):
-            torch.mul(g, p, out=o)
-            o.addcmul_(p, _row_sums(o), value=-1).div_(ctx.tau)
+        with no_autocast(y):
+            for g, p, o in zip(*parts, strict=True):
+                torch.mul(g, p, out=o)
+                o.addcmul_(p, _row_sums(o), value=-1).div_(ctx.tau)
         return out, None, None
 
 

@@ -109,7 +109,8 @@ class VaeSettings(Settings):
     """A VAE whose latent is Gaussian."""
 
     estimator: str = "pathwise"
-    """How to differentiate the sampling step: pathwise, score or rloo."""
+    """How to differentiate the sampling step: a name of `reparam list` that serves continuous
+    distributions, such as pathwise, dreg or rloo."""
 
     latents: int = 20
     """Gaussian variables."""
