@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from reparam.checks import check_count
+from reparam.checks import check_count, working_dtype
 from reparam.core import Draw, Estimator, surrogate_gradient
 from reparam.families import log_prob, sample
 from reparam.noise import Noise
@@ -44,7 +44,9 @@ class Vimco(Estimator):
 
         def combine(costs: Tensor) -> Tensor:
             bound = torch.logsumexp(costs, 0) - log(n)
-            signal = bound.detach() - _without_each(costs.detach())
+            # Differences of bounds: half precision would round them to nothing.
+            f = costs.detach().to(working_dtype(costs.dtype))
+            signal = torch.logsumexp(f, 0) - log(n) - _without_each(f)
             return surrogate_gradient(bound, (signal * log_prob(q, points)).sum(0))
 
         return Draw(points, combine)
