@@ -48,7 +48,7 @@ def test_noise_and_generator_exclude_each_other():
         lambda: rp.expect(average, q, rp.Score(), **source),
         lambda: rp.sample(q, rp.GumbelSoftmax(), **source),
     ):
-        with pytest.raises(ValueError, match="got both"):
+        with pytest.raises(ValueError, match="got generator= and noise="):
             call()
 
 

@@ -4,8 +4,10 @@ import pytest
 import torch
 from scipy import stats
 
-from reparam.functional import SMALLEST_CHUNKED, gumbel_softmax
-from reparam.kernels import gumbel_softmax as kernels
+from reparam.functional import gumbel_softmax
+from reparam.kernels import exponentials
+from reparam.kernels.gumbel_softmax import SMALLEST, chunked
+from reparam.noise import Noise
 
 
 def seeded(seed=0):
@@ -18,14 +20,14 @@ def test_derivatives_are_the_formula_of_y(rows, classes):
     """The gradient is J(y) / tau applied to what arrives, for one chunk or many, and for hard."""
     x = torch.randn(rows, classes, generator=seeded(), requires_grad=True)
     w = torch.randn(rows, classes, generator=seeded(1))
-    y = kernels.gumbel_softmax(x, 0.7, seeded(2))
+    y, hard = (chunked.gumbel_softmax(x, 0.7, h, Noise(seeded(2)))[0] for h in (False, True))
     truth = (y * (w - (y * w).sum(-1, keepdim=True)) / 0.7).detach()
     torch.testing.assert_close(y.sum(-1), torch.ones(rows))
-    for points in (y, kernels.hard_forward(y)):
+    for points in (y, hard):
         (got,) = torch.autograd.grad(points, x, w, retain_graph=True)
         torch.testing.assert_close(got, truth, rtol=1e-4, atol=1e-6)
-    assert torch.equal(kernels.hard_forward(y).argmax(-1), y.argmax(-1))
-    assert torch.equal(kernels.hard_forward(y).sum(-1), torch.ones(rows))
+    assert torch.equal(hard.argmax(-1), y.argmax(-1))
+    assert torch.equal(hard.sum(-1), torch.ones(rows))
 
 
 def test_second_derivative():
@@ -34,7 +36,7 @@ def test_second_derivative():
     w = torch.randn(6, 5, generator=seeded(1))
 
     def slope(at):
-        y = kernels.gumbel_softmax(at, 0.9, seeded(2))
+        y = chunked.gumbel_softmax(at, 0.9, False, Noise(seeded(2)))[0]
         return torch.autograd.grad((y * w).sum(), at, create_graph=True)[0]
 
     direction = torch.randn(6, 5, generator=seeded(3))
@@ -51,7 +53,7 @@ def test_log_ratios_are_logistic(classes):
     False-fail 1e-7; a shift or scale of 2% fails with probability above 1 - 1e-6.
     """
     theta = torch.linspace(-1, 1, classes).expand(200_000, classes)
-    y = kernels.gumbel_softmax(theta, 2.0, seeded(4))
+    y = chunked.gumbel_softmax(theta, 2.0, False, Noise(seeded(4)))[0]
     got = 2.0 * (y[:, 0] / y[:, -1]).log() - (theta[0, 0] - theta[0, -1])
     assert stats.kstest(got.numpy(), "logistic").pvalue > 1e-7
 
@@ -61,24 +63,18 @@ def test_noise_reaches_past_float32_uniforms():
 
     Poisson(15.0): fewer than 1 has probability 3e-7. Integer bits are drawn as the kernel does.
     """
-    blank, bits = torch.empty(2**22), torch.empty(2**22, dtype=torch.int32)
-    hits, generator = 0, seeded(5)
+    blank, hits = torch.empty(2**22), 0
+    fill = exponentials.exponentials(blank, seeded(5))
     for _ in range(64):
-        kernels._log_exponential_(blank, bits, generator)
-        hits += int((blank < -16.7).sum())
+        hits += int((fill(blank).log_() < -16.7).sum())
     assert 1 <= hits <= 45
 
 
 @pytest.mark.parametrize("bit", [0, 2**31 - 1])
-def test_boundary_bits_are_finite(bit):
+def test_boundary_bits_are_finite(bit, monkeypatch):
     """The first and the last integer give finite noise, at the right ends."""
-    out = torch.empty(4)
-
-    class Bits(torch.Tensor):
-        def random_(self, **_):
-            return torch.full((4,), bit, dtype=torch.int32)
-
-    kernels._log_exponential_(out, torch.empty(4, dtype=torch.int32).as_subclass(Bits), None)
+    monkeypatch.setattr(torch.Tensor, "random_", lambda self, **_: self.fill_(bit))
+    out = exponentials.exponentials(torch.empty(4), None)(torch.empty(4)).log_()
     assert out.isfinite().all()
     assert (out < -22).all() if bit == 0 else (out > 2.7).all()
 
@@ -86,7 +82,7 @@ def test_boundary_bits_are_finite(bit):
 def test_ties_go_to_the_first():
     """Equal largest entries make one winner."""
     y = torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.4, 0.4]])
-    assert kernels.hard_forward(y).tolist() == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    assert chunked._HardForward.apply(y).tolist() == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -95,7 +91,7 @@ def test_ties_go_to_the_first():
 def test_every_dim_and_dtype(dtype, dim, hard):
     """Large samples sum to 1 along their dim, in the dtype of the logits, soft and hard."""
     x = torch.zeros(20, 30, 40, dtype=dtype).transpose(0, 2).requires_grad_()
-    assert x.numel() >= SMALLEST_CHUNKED
+    assert x.numel() >= SMALLEST
     y = gumbel_softmax(x, 0.5, hard, dim, generator=seeded())
     assert y.dtype == dtype
     assert y.shape == x.shape
@@ -110,7 +106,7 @@ def test_every_dim_and_dtype(dtype, dim, hard):
 @pytest.mark.parametrize("classes", [8, 64])
 def test_autocast_changes_nothing(classes):
     """Under autocast the samples and their gradients are bit for bit those outside it."""
-    x = torch.randn(SMALLEST_CHUNKED, classes, generator=seeded(), requires_grad=True)
+    x = torch.randn(SMALLEST, classes, generator=seeded(), requires_grad=True)
     w = torch.randn(x.shape, generator=seeded(1))
     results = []
     for enabled in (False, True):

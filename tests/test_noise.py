@@ -158,7 +158,7 @@ def test_uniforms_of_the_wrong_shape_are_refused():
 
 def test_two_sources_are_refused():
     """A generator and uniforms contradict each other."""
-    with pytest.raises(ValueError, match="generator= or noise=, got both"):
+    with pytest.raises(ValueError, match="got generator= and noise="):
         Noise(seeded(0), torch.full((1,), 0.5))
 
 

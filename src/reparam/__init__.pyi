@@ -30,6 +30,7 @@ from reparam.estimators import StraightThroughGumbelSoftmax as StraightThroughGu
 from reparam.estimators import SumAndSample as SumAndSample
 from reparam.estimators import UnorderedSet as UnorderedSet
 from reparam.estimators import Vimco as Vimco
+from reparam.noise import fold_in as fold_in
 from reparam.problems import PROBLEMS as PROBLEMS
 from reparam.specs import estimator as estimator
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from reparam.checks import check_costs, check_count
-from reparam.noise import Noise
+from reparam.noise import Key, Noise
 
 
 class Draw(NamedTuple):
@@ -60,6 +60,7 @@ class Estimator(ABC):
         *,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
+        key: Key | None = None,
     ) -> Draw:
         """Draw n samples per batch row of q.
 
@@ -68,6 +69,8 @@ class Estimator(ABC):
             instead of any generator; they go through the inverse distribution function of the
             base noise (of an index Categorical, that of its K classes). For common random
             numbers, quasi-Monte-Carlo and exact tests. float64 keeps the tails.
+        key: an integer, or int64 keys `(*batch)`, instead of any generator. A row's points then
+            depend on its own key alone: not on its batch, how that is split, or the process.
         """
         check_count("n", n)
         if not isinstance(q, Distribution):
@@ -75,7 +78,7 @@ class Estimator(ABC):
                 f"q: expected a torch.distributions.Distribution, got {type(q).__name__}; "
                 "wrap logits as OneHotCategorical(logits=...) or Bernoulli(logits=...)"
             )
-        points, combine = self._draw(q, n, Noise(generator, noise))
+        points, combine = self._draw(q, n, Noise(generator, noise, key))
         expected = points.shape[: points.ndim - len(q.event_shape)]
         return Draw(points, lambda costs: combine(check_costs(costs, expected)))
 
@@ -99,7 +102,8 @@ def expect(
 ) -> Tensor:
     """Estimate E_q[f], shape `(*batch)`, with the estimator's gradient.
 
-    f: points `(P, *batch, *event)` -> costs `(P, *batch)`. source: `generator=` or `noise=`.
+    f: points `(P, *batch, *event)` -> costs `(P, *batch)`.
+    source: `generator=`, `noise=` or `key=`.
 
     >>> from torch.distributions import Bernoulli
     >>> import reparam as rp
@@ -115,7 +119,7 @@ def expect(
 def sample(q: Distribution, estimator: Estimator, **source: Any) -> Tensor:
     """One differentiable sample `(*batch, *event)`, of the estimators that have one.
 
-    source: `generator=` or `noise=`.
+    source: `generator=`, `noise=` or `key=`.
     """
     if not estimator.pathwise:
         raise TypeError(

@@ -11,34 +11,34 @@ import torch
 from torch import Tensor
 
 from reparam.checks import no_autocast
+from reparam.kernels.exponentials import Source, exponentials
+from reparam.noise import Noise
 
 CHUNK = 32_768
-LARGEST = 1 - 2.0**-24  # below 1 in float32: the exponential of a uniform stays finite
 SMALL = 32  # classes below which torch's softmax and sums are slower than a product with ones
 
 
-def gumbel_softmax(logits: Tensor, tau: float, generator: torch.Generator | None) -> Tensor:
-    """Soft samples of float32 logits `(N, K)`; differentiable, twice."""
-    y: Tensor = _GumbelSoftmax.apply(logits.contiguous(), tau, generator)  # type: ignore[no-untyped-call]
-    return y
-
-
-def hard_forward(y: Tensor) -> Tensor:
-    """The one-hot of the largest entry in each row `(N, K)`, with y's gradient."""
-    hard: Tensor = _HardForward.apply(y)  # type: ignore[no-untyped-call]
-    return hard
+def gumbel_softmax(logits: Tensor, tau: float, hard: bool, noise: Noise, n: int = 1) -> Tensor:
+    """Samples `(n, *batch, K)` of float32 logits `(*batch, K)`; differentiable, twice."""
+    shape = (n, *logits.shape)
+    rows = logits.expand(shape).reshape(-1, shape[-1])
+    source = noise.generator if noise.key is None else noise.streams(n, logits)
+    y: Tensor = _GumbelSoftmax.apply(rows, tau, source)  # type: ignore[no-untyped-call]
+    if hard:
+        y = _HardForward.apply(y)  # type: ignore[no-untyped-call]
+    return y.view(shape)
 
 
 class _GumbelSoftmax(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, tau: float, generator: torch.Generator | None) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, tau: float, source: Source) -> Tensor:
         y = torch.empty_like(logits)
-        rows = max(1, CHUNK // logits.shape[-1])
-        bits = torch.empty(min(rows, len(y)) * y.shape[-1], dtype=torch.int32)
+        parts = [torch.split(t, max(1, CHUNK // y.shape[-1])) for t in (logits, y)]
         with no_autocast(y):
-            for x, out in zip(torch.split(logits, rows), torch.split(y, rows), strict=True):
-                _log_exponential_(out, bits[: out.numel()].view(out.shape), generator)
-                torch.sub(x, out, out=out)
+            draw = exponentials(y, source)
+            for x, out in zip(*parts, strict=True):
+                draw(out)
+                torch.sub(x, out.log_(), out=out)
                 _softmax_(out, tau)
         ctx.save_for_backward(y)
         ctx.tau = tau
@@ -50,8 +50,7 @@ class _GumbelSoftmax(torch.autograd.Function):
         if torch.is_grad_enabled():  # a second derivative is wanted: the formula, differentiable
             return y * (grad - (grad * y).sum(-1, keepdim=True)) / ctx.tau, None, None
         out = torch.empty_like(y)
-        rows = max(1, CHUNK // y.shape[-1])
-        parts = (torch.split(t, rows) for t in (grad, y, out))
+        parts = [torch.split(t, max(1, CHUNK // y.shape[-1])) for t in (grad, y, out)]
         with no_autocast(y):
             for g, p, o in zip(*parts, strict=True):
                 torch.mul(g, p, out=o)
@@ -73,16 +72,6 @@ class _HardForward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad
-
-
-def _log_exponential_(out: Tensor, bits: Tensor, generator: torch.Generator | None) -> None:
-    """Fill with log(-log1p(-u)), minus a Gumbel value, u the midpoints of 2^31 bins.
-
-    u keeps its relative precision near 0, where the exponential is small and the Gumbel wins: its
-    tail reaches 22; both ends are finite.
-    """
-    torch.mul(bits.random_(generator=generator), -(2.0**-31), out=out)
-    out.sub_(2.0**-32).clamp_(min=-LARGEST).log1p_().neg_().log_()
 
 
 def _softmax_(z: Tensor, tau: float) -> None:

@@ -1,0 +1,82 @@
+"""Gumbel-Softmax."""
+
+import torch
+from torch import Tensor
+
+from reparam.checks import check_tau, inspectable
+from reparam.functional.logits import Empty, check_empty, perturbed, prepared
+from reparam.functional.soften import hard_argmax, soft_argmax, straight_through
+from reparam.kernels import gumbel_softmax as kernels
+from reparam.noise import Key, Noise
+
+SINGLE = (torch.float32, torch.float16, torch.bfloat16)
+LARGEST_PLAIN = 100.0  # beside logits of this size, noise keeps its precision
+LEAST_PLAIN_TAU = 1e-30  # quotients by it stay finite
+
+
+def gumbel_softmax(
+    logits: Tensor,
+    tau: float | Tensor = 1.0,
+    hard: bool = False,
+    dim: int = -1,
+    *,
+    mask: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    key: Key | None = None,
+    empty: Empty = "error",
+    validate: bool = True,
+) -> Tensor:
+    """Sample softmax((logits + G) / tau), G i.i.d. Gumbel(0, 1) (Jang et al. 2017, equation 2).
+
+    logits: unnormalized log-probabilities, classes along `dim`; -inf excludes a class.
+    tau: temperature >= 0: a float, or a tensor that broadcasts against the shape of `logits`
+        without `dim`, and may be learned. 0 gives the exact one-hot, whose gradient is zero.
+    hard: return the one-hot of the largest entry, with the gradient of the soft sample.
+    mask: True where a class is allowed; broadcasts against `logits`.
+    generator, key: where the randomness comes from, instead of the global generator. key: an
+        integer, or an int64 tensor of the shape of `logits` without `dim`, so that each row's
+        sample depends on its own key alone.
+    empty: what to do about a row without an allowed class: `"error"`, or `"zero"` for a row of
+        zeros with zero gradient.
+    validate: refuse NaN and +inf logits, and empty rows. Values cannot be examined under
+        `torch.compile` and `torch.func`: there, nothing is refused.
+
+    >>> logits = torch.tensor([2.0, 1.0, 0.0])
+    >>> y = gumbel_softmax(logits, tau=0.5, hard=True, generator=torch.Generator().manual_seed(0))
+    >>> y.sum().item()
+    1.0
+    """
+    check_tau(tau)
+    check_empty(empty)
+    noise = Noise(generator, key=key)
+    if mask is None and not isinstance(tau, Tensor) and _is_plain(logits, tau, dim):
+        return _plain_sample(logits, tau, hard, dim, noise)
+    logits, excluded = prepared(logits, dim, mask, empty, validate)
+    z = perturbed(logits, dim, noise)
+    y = soft_argmax(z, tau, dim)
+    if hard:
+        y = straight_through(hard_argmax(z, dim), y)
+    if excluded is not None:
+        y = y.masked_fill(excluded, 0)
+    return y.to(logits.dtype)
+
+
+def _is_plain(logits: Tensor, tau: float, dim: int) -> bool:
+    """Whether nothing needs care: moderate logits, so that neither checks nor shifts are due."""
+    if not (inspectable() and logits.dtype in SINGLE and logits.numel() and logits.ndim):
+        return False
+    if not LEAST_PLAIN_TAU <= tau < torch.inf or not -logits.ndim <= dim < logits.ndim:
+        return False
+    low, high = torch.aminmax(logits.detach())
+    return float(low) > -LARGEST_PLAIN and float(high) < LARGEST_PLAIN
+
+
+def _plain_sample(logits: Tensor, tau: float, hard: bool, dim: int, noise: Noise) -> Tensor:
+    """`gumbel_softmax` where nothing needs care, by the fastest way for the size."""
+    rows = logits.float().movedim(dim, -1)
+    if kernels.serves(rows):
+        y = kernels.gumbel_softmax(rows, tau, hard, noise)[0]
+    else:
+        y = torch.softmax((rows + noise.gumbel(1, rows)[0]) / tau, -1)
+        y = straight_through(hard_argmax(y), y) if hard else y
+    return y.movedim(-1, dim).to(logits.dtype)

@@ -1,0 +1,53 @@
+"""Exponential noise for a tensor that is filled chunk by chunk, in float32 and in place.
+
+torch's `exponential_` draws one value after the other; these come from raw integers. u keeps its
+relative precision near 0, where the exponential is small and a class wins: -log of it reaches 22
+from a generator and 36 from a key. Both ends are finite.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from reparam.noise import column_bits, mix_
+
+Source = torch.Generator | tuple[Tensor, int] | None
+"""A generator (None: the global one), or the streams of a key as `Noise.streams` gives them."""
+
+LARGEST = 1 - 2.0**-24  # the last float32 below 1
+
+
+def exponentials(like: Tensor, source: Source) -> Callable[[Tensor], Tensor]:
+    """What fills the chunks `(rows, K)` of `like` `(N, K)` with Exponential(1), first to last."""
+    if isinstance(source, tuple):
+        return _Keyed(like, *source)
+    bits = torch.empty(0, dtype=torch.int32)
+
+    def fill(out: Tensor) -> Tensor:
+        drawn = bits.resize_(out.shape).random_(generator=source)
+        return _from_negative_uniforms_(torch.mul(drawn, -(2.0**-31), out=out).sub_(2.0**-32))
+
+    return fill
+
+
+class _Keyed:
+    """The same values as `Noise(key=...).exponential` draws."""
+
+    def __init__(self, like: Tensor, starts: Tensor, each: int) -> None:
+        rows, columns = like.shape
+        n = rows // max(1, len(starts) * each)
+        row = torch.arange(n * each).view(n, 1, each) << column_bits(columns)
+        self.states = (starts.view(-1, 1) ^ row).reshape(-1, 1)
+        self.columns = torch.arange(columns)
+        self.done = 0
+
+    def __call__(self, out: Tensor) -> Tensor:
+        states = self.states[self.done : self.done + len(out)]
+        self.done += len(out)
+        bits = mix_(states ^ self.columns)
+        return _from_negative_uniforms_(out.copy_(bits).add_(0.5).mul_(-(2.0**-52)))
+
+
+def _from_negative_uniforms_(u: Tensor) -> Tensor:
+    return u.clamp_(min=-LARGEST).log1p_().neg_()
