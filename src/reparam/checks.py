@@ -1,5 +1,7 @@
 """What every room asks of its arguments, and how a wrong one is answered: expected, got, fix."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -14,9 +16,12 @@ def working_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def no_autocast(like: Tensor) -> torch.autocast:
+def no_autocast(like: Tensor) -> AbstractContextManager[object]:
     """Autocast would take a matrix product, and with it a sample, to half precision."""
-    return torch.autocast(like.device.type, enabled=False)
+    device = like.device.type
+    if not torch.is_autocast_enabled(device):  # entering the other takes as long as some kernels
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def check_floating(name: str, value: Tensor) -> None:

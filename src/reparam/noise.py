@@ -37,12 +37,11 @@ class Noise:
         uniforms: Tensor | None = None,
         key: Key | None = None,
     ) -> None:
-        given = {"generator": generator, "noise": uniforms, "key": key}
-        names = [f"{name}=" for name, value in given.items() if value is not None]
-        if len(names) > 1:
+        if (generator is not None) + (uniforms is not None) + (key is not None) > 1:
+            given = {"generator=": generator, "noise=": uniforms, "key=": key}
+            names = " and ".join(name for name, value in given.items() if value is not None)
             raise ValueError(
-                f"expected one source of randomness, got {' and '.join(names)}; leave out all but "
-                "one"
+                f"expected one source of randomness, got {names}; leave out all but one"
             )
         if uniforms is not None and inspectable():
             _check_uniforms(uniforms)
@@ -209,7 +208,7 @@ def fold_in(key: Key, *numbers: Key) -> Key:
     tensors = [x for x in (key, *numbers) if isinstance(x, Tensor)]
     state = _as_tensor(key, tensors[0].device if tensors else None)
     for number in numbers:
-        state = _mix((state ^ _OFFSET) * _GOLDEN + _as_tensor(number, state.device))
+        state = _mix_((state ^ _OFFSET) * _GOLDEN + _as_tensor(number, state.device))
     return state if tensors else int(state) % 2**64
 
 
@@ -226,8 +225,8 @@ def bits(starts: Tensor, each: int, n: int, columns: int) -> Tensor:
 
 
 def mix_(counter: Tensor) -> Tensor:
-    """The 52-bit integers of counters that were joined with their starts; may use their memory."""
-    return _right(_mix(counter * _GOLDEN), 12)
+    """The 52-bit integers of counters that were joined with their starts, in their memory."""
+    return _right(_mix_(counter.mul_(_GOLDEN)), 12)
 
 
 def column_bits(columns: int) -> int:
@@ -235,21 +234,21 @@ def column_bits(columns: int) -> int:
     return (columns - 1).bit_length()
 
 
-def _mix(z: Tensor) -> Tensor:
+def _mix_(z: Tensor) -> Tensor:
     """SplitMix64's finalizer; products wrap around.
 
     What is multiplied comes out of an exclusive or: where a product of loop counters overflowed,
     C++ compilers would conclude that the loop ends.
     """
-    z = (z ^ _right(z, 30)) * _signed(0xBF58476D1CE4E5B9)
-    z = (z ^ _right(z, 27)) * _signed(0x94D049BB133111EB)
-    return z ^ _right(z, 31)
+    z.bitwise_xor_(_right(z, 30)).mul_(_signed(0xBF58476D1CE4E5B9))
+    z.bitwise_xor_(_right(z, 27)).mul_(_signed(0x94D049BB133111EB))
+    return z.bitwise_xor_(_right(z, 31))
 
 
 def _right(z: Tensor, by: int) -> Tensor:
     """The bits of int64 z moved right, zeros coming in: `>>` alone would copy the sign."""
-    moved: Tensor = (z >> by) & (2 ** (64 - by) - 1)
-    return moved
+    moved: Tensor = z >> by
+    return moved.bitwise_and_(2 ** (64 - by) - 1)
 
 
 def _signed(number: int) -> int:

@@ -73,10 +73,21 @@ def _is_plain(logits: Tensor, tau: float, dim: int) -> bool:
 
 def _plain_sample(logits: Tensor, tau: float, hard: bool, dim: int, noise: Noise) -> Tensor:
     """`gumbel_softmax` where nothing needs care, by the fastest way for the size."""
-    rows = logits.float().movedim(dim, -1)
+    last = dim in (-1, logits.ndim - 1)
+    rows = logits.float() if last else logits.float().movedim(dim, -1)
     if kernels.serves(rows):
         y = kernels.gumbel_softmax(rows, tau, hard, noise)[0]
     else:
-        y = torch.softmax((rows + noise.gumbel(1, rows)[0]) / tau, -1)
+        noise_part = _negative_gumbel(rows, noise).mul_(-1 / tau)
+        y = torch.softmax(torch.add(noise_part, rows, alpha=1 / tau), -1)
         y = straight_through(hard_argmax(y), y) if hard else y
-    return y.movedim(-1, dim).to(logits.dtype)
+    y = y if last else y.movedim(-1, dim)
+    return y if y.dtype == logits.dtype else y.to(logits.dtype)
+
+
+def _negative_gumbel(rows: Tensor, noise: Noise) -> Tensor:
+    if noise.key is not None:
+        return -noise.gumbel(1, rows)[0]
+    # What `Noise.gumbel` does, in place: small tensors cost what their operations cost to call.
+    blank = torch.empty_like(rows, memory_format=torch.contiguous_format)
+    return blank.exponential_(generator=noise.generator).log_()

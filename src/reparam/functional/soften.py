@@ -28,7 +28,7 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
 def hard_argmax(z: Tensor, dim: int = -1) -> Tensor:
     """One-hot of the largest entry along `dim` (the first, among equals); no gradient."""
     z = z.detach()
-    return torch.zeros_like(z).scatter(dim, z.argmax(dim, keepdim=True), 1.0)
+    return torch.zeros_like(z).scatter_(dim, z.argmax(dim, keepdim=True), 1.0)
 
 
 def soft_argmax(z: Tensor, tau: float | Tensor, dim: int = -1) -> Tensor:

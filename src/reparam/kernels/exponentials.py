@@ -22,11 +22,12 @@ def exponentials(like: Tensor, source: Source) -> Callable[[Tensor], Tensor]:
     """What fills the chunks `(rows, K)` of `like` `(N, K)` with Exponential(1), first to last."""
     if isinstance(source, tuple):
         return _Keyed(like, *source)
-    bits = torch.empty(0, dtype=torch.int32)
+    words = torch.empty(0, dtype=torch.int64)  # two numbers each: twice as fast as drawn singly
 
     def fill(out: Tensor) -> Tensor:
-        drawn = bits.resize_(out.shape).random_(generator=source)
-        return _from_negative_uniforms_(torch.mul(drawn, -(2.0**-31), out=out).sub_(2.0**-32))
+        drawn = words.resize_(out.numel() // 2 + 1).random_(-(2**63), None, generator=source)
+        bits = drawn.view(torch.int32)[: out.numel()].view(out.shape).bitwise_and_(2**31 - 1)
+        return _negative_log1p_(out.copy_(bits).mul_(-(2.0**-31) * LARGEST).sub_(2.0**-32))
 
     return fill
 
@@ -46,8 +47,8 @@ class _Keyed:
         states = self.states[self.done : self.done + len(out)]
         self.done += len(out)
         bits = mix_(states ^ self.columns)
-        return _from_negative_uniforms_(out.copy_(bits).add_(0.5).mul_(-(2.0**-52)))
+        return _negative_log1p_(out.copy_(bits).add_(0.5).mul_(-(2.0**-52)).clamp_(min=-LARGEST))
 
 
-def _from_negative_uniforms_(u: Tensor) -> Tensor:
-    return u.clamp_(min=-LARGEST).log1p_().neg_()
+def _negative_log1p_(u: Tensor) -> Tensor:
+    return u.log1p_().neg_()
