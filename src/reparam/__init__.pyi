@@ -1,5 +1,6 @@
 from reparam import baselines as baselines
 from reparam import distributions as distributions
+from reparam import fast as fast
 from reparam import functional as functional
 from reparam import schedules as schedules
 from reparam.core import Draw as Draw

@@ -74,7 +74,7 @@ class Noise:
     def gumbel(self, n: int, like: Tensor) -> Tensor:
         """Gumbel(0, 1) = -log E with E ~ Exponential(1)."""
         return self._draw(
-            n, like, lambda x: -self._exponential(x).log(), lambda u: -(-u.log()).log()
+            n, like, lambda x: self._exponential(x).log_().neg_(), lambda u: -(-u.log()).log()
         )
 
     def logistic(self, n: int, like: Tensor) -> Tensor:
@@ -117,13 +117,11 @@ class Noise:
 
         For kernels that make their own bits. Without a key, one is drawn from the generator.
         """
-        key = _as_tensor(self._drawn_key(like) if self.key is None else self.key, like.device)
         rows = like.shape[:-1]
-        if key.shape != rows[: key.ndim]:
-            raise ValueError(
-                "key: expected an integer, or int64 keys with the shape of the batch, the first "
-                f"dimensions of {tuple(like.shape)}, got {tuple(key.shape)}"
-            )
+        if self.key is None:
+            return self._drawn_key(like).to(like.device).reshape(1), rows.numel()
+        key = _as_tensor(self.key, like.device)
+        _check_fits(key, rows)
         self._calls += 1
         return fold_in(key, self._calls).reshape(-1), rows[key.ndim :].numel()
 
@@ -177,6 +175,7 @@ class Noise:
         """Midpoints of 2**52 equal bins in (0, 1), as float64: symmetric, exact, never 0 nor 1."""
         if self.key is not None:
             ndim = self.key.ndim if isinstance(self.key, Tensor) else 0
+            _check_fits(self.key, blank.shape[1:])
             row = blank[0].unsqueeze(-1) if blank.ndim == ndim + 1 else blank[0]
             integers = bits(*self.streams(len(blank), row), len(blank), row.shape[-1])
             integers = integers.view(blank.shape)
@@ -208,7 +207,8 @@ def fold_in(key: Key, *numbers: Key) -> Key:
     tensors = [x for x in (key, *numbers) if isinstance(x, Tensor)]
     state = _as_tensor(key, tensors[0].device if tensors else None)
     for number in numbers:
-        state = _mix_((state ^ _OFFSET) * _GOLDEN + _as_tensor(number, state.device))
+        added = number.to(state.device) if isinstance(number, Tensor) else _signed(number)
+        state = _mix_((state ^ _OFFSET) * _GOLDEN + added)
     return state if tensors else int(state) % 2**64
 
 
@@ -264,6 +264,14 @@ def _as_tensor(key: Key, device: torch.device | None) -> Tensor:
     if isinstance(key, Tensor):
         return key.to(device)
     return torch.tensor(_signed(key), dtype=torch.int64, device=device)
+
+
+def _check_fits(key: Key, rows: torch.Size) -> None:
+    if isinstance(key, Tensor) and key.shape != rows[: key.ndim]:
+        raise ValueError(
+            "key: expected an integer, or int64 keys with the shape of the batch, the first "
+            f"dimensions of {tuple(rows)}, got {tuple(key.shape)}"
+        )
 
 
 def _check_key(key: Key) -> None:

@@ -1,7 +1,41 @@
-"""What torch.distributions lacks."""
+"""What torch.distributions lacks or gets wrong."""
 
+from reparam.distributions.beta import Beta
+from reparam.distributions.dirichlet import Dirichlet
+from reparam.distributions.gamma import Gamma
+from reparam.distributions.generalized_gamma import GeneralizedGamma
+from reparam.distributions.implicit import Implicit
+from reparam.distributions.inverse_gaussian import InverseGaussian
+from reparam.distributions.log_dirichlet import LogDirichlet
 from reparam.distributions.logistic import Logistic
+from reparam.distributions.mixture import MixtureSameFamily
 from reparam.distributions.relaxed_bernoulli import RelaxedBernoulli
 from reparam.distributions.relaxed_one_hot_categorical import RelaxedOneHotCategorical
+from reparam.distributions.straight_through import (
+    RelaxedBernoulliStraightThrough,
+    RelaxedOneHotCategoricalStraightThrough,
+)
+from reparam.distributions.student_t import StudentT
+from reparam.distributions.truncated_normal import TruncatedNormal
+from reparam.distributions.von_mises import VonMises
+from reparam.distributions.von_mises_fisher import VonMisesFisher
 
-__all__ = ["Logistic", "RelaxedBernoulli", "RelaxedOneHotCategorical"]
+__all__ = [
+    "Beta",
+    "Dirichlet",
+    "Gamma",
+    "GeneralizedGamma",
+    "Implicit",
+    "InverseGaussian",
+    "LogDirichlet",
+    "Logistic",
+    "MixtureSameFamily",
+    "RelaxedBernoulli",
+    "RelaxedBernoulliStraightThrough",
+    "RelaxedOneHotCategorical",
+    "RelaxedOneHotCategoricalStraightThrough",
+    "StudentT",
+    "TruncatedNormal",
+    "VonMises",
+    "VonMisesFisher",
+]

@@ -12,6 +12,7 @@ from torch.distributions.utils import lazy_property
 from torch.types import _size
 
 from reparam.checks import check_floating, inspectable, working_dtype
+from reparam.functional.logits import broadcasts
 from reparam.noise import Noise
 
 _KEEPING = (
@@ -84,10 +85,16 @@ class Relaxed(Distribution):
         temperature: Tensor | float,
         probs: Tensor | None,
         logits: Tensor | None,
+        *,
+        mask: Tensor | None,
         event_ndim: int,
         validate_args: bool | None,
     ) -> None:
         self._name, value = _one_of(probs, logits)
+        if mask is not None:
+            excluded = ~checked_mask(mask, self._name, value)
+            value = value.masked_fill(excluded, 0.0 if self._name == "probs" else -torch.inf)
+        value = self._normalized(value) if self._name == "probs" else value
         dtype = working_dtype(value.dtype)
         tau = torch.as_tensor(temperature, dtype=dtype, device=value.device)
         batch, event = (
@@ -135,7 +142,7 @@ class Relaxed(Distribution):
         `points.detach().requires_grad_()`, which is read as plain.
         """
         log = self.log_rsample(sample_shape, noise)
-        points = self._from_log(log).to(self._param.dtype)
+        points = self._points(log).to(self._param.dtype)
         return keep(points, log) if inspectable() else points
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -146,12 +153,12 @@ class Relaxed(Distribution):
         if self._validate_args:
             self._validate_sample(value)
         log = kept(value)
-        return self._log_density(self._to_log(value) if log is None else log)
+        return self._log_density(self._read(value) if log is None else log)
 
     def log_prob_of_log(self, value: Tensor) -> Tensor:
         """Log-density of the points, without a Jacobian, at values that `log_rsample` gave."""
         if self._validate_args:
-            self._validate_sample(self._from_log(value))
+            self._validate_sample(self._points(value))
         return self._log_density(value)
 
     def log_rsample(
@@ -163,6 +170,22 @@ class Relaxed(Distribution):
         shape = torch.Size(sample_shape)
         log = self._log_points(shape.numel(), noise or Noise())
         return log.reshape(self._extended_shape(shape))
+
+    @abstractmethod
+    def entropy(self) -> Tensor:
+        """E[-log_prob(y)] `(*batch)`, in float32 (float64 for float64); 0 of a certain outcome."""
+
+    def _points(self, log: Tensor) -> Tensor:
+        """What `rsample` returns for log-space values."""
+        return self._from_log(log)
+
+    def _read(self, value: Tensor) -> Tensor:
+        """Log-space values for `log_prob` of points that keep none."""
+        return self._to_log(value)
+
+    def _normalized(self, probs: Tensor) -> Tensor:
+        """Probabilities as they were given."""
+        return probs
 
     @staticmethod
     @abstractmethod
@@ -201,6 +224,29 @@ def smallest(dtype: torch.dtype) -> float:
 def largest(dtype: torch.dtype) -> float:
     """What log-space values are clamped to: infinite to a density, but sums of it are not."""
     return float(torch.finfo(dtype).max ** 0.75)
+
+
+def check_same_temperature(q: Relaxed, p: Relaxed) -> None:
+    """Refuse a divergence between two temperatures: it has no formula that is known."""
+    if inspectable() and not bool((q.temperature == p.temperature).all()):
+        raise NotImplementedError(
+            f"kl_divergence: expected two {type(q).__name__} of one temperature, got different; "
+            "estimate it as q.log_prob(y) - p.log_prob(y) at samples y of q"
+        )
+
+
+def checked_mask(mask: Tensor, name: str, value: Tensor) -> Tensor:
+    """The mask, refused unless it is boolean and broadcasts to the parameter's shape."""
+    if mask.dtype != torch.bool:
+        raise TypeError(
+            f"mask: expected a boolean tensor (True = allowed), got {mask.dtype}; use mask.bool()"
+        )
+    if not broadcasts(mask.shape, value.shape):
+        raise ValueError(
+            f"mask: expected a shape that broadcasts to that of {name}, {tuple(value.shape)}, got "
+            f"{tuple(mask.shape)}"
+        )
+    return mask
 
 
 def _one_of(probs: Tensor | None, logits: Tensor | None) -> tuple[str, Tensor]:

@@ -10,8 +10,8 @@ from torch.distributions.utils import broadcast_all
 from torch.nn.functional import softplus
 from torch.types import _size
 
-from reparam.checks import inspectable
-from reparam.distributions.relaxed import Relaxed, largest, smallest
+from reparam.distributions.relaxed import Relaxed, check_same_temperature, largest, smallest
+from reparam.distributions.relaxed_integrals import mean_distance
 from reparam.noise import Noise
 
 
@@ -23,6 +23,7 @@ class RelaxedBernoulli(Relaxed):
 
     temperature: positive, broadcast against probs or logits to the batch shape.
     probs, logits: exactly one. Infinite logits leave one outcome: y is 0 or 1, of density 1.
+    mask: True where 1 is allowed; elsewhere y is 0. Broadcasts against probs or logits.
 
     >>> q = RelaxedBernoulli(0.01, logits=torch.zeros(1000))
     >>> y = q.rsample()
@@ -35,7 +36,7 @@ class RelaxedBernoulli(Relaxed):
         "probs": constraints.unit_interval,
         "logits": constraints.real,
     }
-    support = constraints.unit_interval
+    support: constraints.Constraint = constraints.unit_interval
 
     def __init__(
         self,
@@ -43,11 +44,14 @@ class RelaxedBernoulli(Relaxed):
         probs: Tensor | float | None = None,
         logits: Tensor | float | None = None,
         validate_args: bool | None = None,
+        *,
+        mask: Tensor | None = None,
     ) -> None:
         super().__init__(
             temperature,
             _tensor(probs, temperature),
             _tensor(logits, temperature),
+            mask=mask,
             event_ndim=0,
             validate_args=validate_args,
         )
@@ -93,17 +97,21 @@ class RelaxedBernoulli(Relaxed):
         density = torch.where(sure, 0, density)
         return density.masked_fill(sure & (log != self._logits), -torch.inf)
 
+    def entropy(self) -> Tensor:
+        # The logit x is logistic, of entropy 2 - log T, and -E log(dy/dx) = E|x + L|, L ~
+        # Logistic(0, 1): log(1 / (y (1 - y))) = |x| + 2 softplus(-|x|) is the mean over L alone.
+        sure, t = self._logits.isinf(), self.temperature.double()
+        distance = mean_distance(self._logits.double().masked_fill(sure, 0), t)
+        entropy = 2 - t.log() - distance / t
+        return entropy.masked_fill(sure, 0).to(self._logits.dtype)
+
     def kl_divergence(self, other: "RelaxedBernoulli") -> Tensor:
         """KL(self || other) at one temperature, in closed form; batch shapes broadcast.
 
         In log space both are logistic, of equal scale, d apart in units of it, d the difference of
         the logits: d coth(d / 2) - 2 at every temperature. torch's `kl_divergence(q, p)` calls it.
         """
-        if inspectable() and not bool((self.temperature == other.temperature).all()):
-            raise NotImplementedError(
-                "kl_divergence: expected relaxed Bernoullis of one temperature, got different; "
-                "estimate it as q.log_prob(y) - p.log_prob(y) at samples y of q"
-            )
+        check_same_temperature(self, other)
         a, b = broadcast_all(self._logits, other._logits)  # noqa: SLF001
         sure = a.isinf() | b.isinf()
         x = (a.masked_fill(sure, 0) - b.masked_fill(sure, 0)) / 2

@@ -6,10 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import constraints
+from torch.distributions.kl import register_kl
+from torch.distributions.utils import broadcast_all
 from torch.types import _size
 
 from reparam.checks import working_dtype
-from reparam.distributions.relaxed import Relaxed, largest, smallest
+from reparam.distributions.relaxed import Relaxed, check_same_temperature, largest, smallest
+from reparam.distributions.relaxed_integrals import EULER, mean_log_mixture, mean_maximum
 from reparam.noise import Noise
 
 
@@ -47,6 +50,7 @@ class RelaxedOneHotCategorical(Relaxed):
     temperature: positive; its shape joins the batch shape, never the classes.
     probs, logits: `(*batch, K)`, exactly one. Probability 0 excludes a class: its y is 0, and the
         density is that of the others.
+    mask: True where a class is allowed; excludes the others. Broadcasts against probs or logits.
 
     >>> q = RelaxedOneHotCategorical(0.01, logits=torch.zeros(5, 3))
     >>> y = q.rsample()
@@ -59,7 +63,7 @@ class RelaxedOneHotCategorical(Relaxed):
         "probs": _RoundedSimplex(),
         "logits": _MaskedLogits(),
     }
-    support = _RoundedSimplex()
+    support: constraints.Constraint = _RoundedSimplex()
 
     def __init__(
         self,
@@ -67,11 +71,14 @@ class RelaxedOneHotCategorical(Relaxed):
         probs: Tensor | None = None,
         logits: Tensor | None = None,
         validate_args: bool | None = None,
+        *,
+        mask: Tensor | None = None,
     ) -> None:
         super().__init__(
             temperature,
-            _normalized(probs),
+            _with_classes("probs", probs),
             _with_classes("logits", logits),
+            mask=mask,
             event_ndim=1,
             validate_args=validate_args,
         )
@@ -80,6 +87,11 @@ class RelaxedOneHotCategorical(Relaxed):
         new = self._get_checked_instance(RelaxedOneHotCategorical, _instance)  # type: ignore[no-untyped-call]
         expanded: RelaxedOneHotCategorical = self._expanded(new, batch_shape)
         return expanded
+
+    def _normalized(self, probs: Tensor) -> Tensor:
+        """Probabilities that sum to 1, as torch makes them."""
+        wide = probs.to(working_dtype(probs.dtype))
+        return (wide / wide.sum(-1, keepdim=True)).to(probs.dtype)
 
     @staticmethod
     def _logits_of(probs: Tensor) -> Tensor:
@@ -113,10 +125,45 @@ class RelaxedOneHotCategorical(Relaxed):
         scores = self._centered - self.temperature.unsqueeze(-1) * at
         scores = torch.log_softmax(scores.masked_fill(self._excluded, -torch.inf), -1)
         terms = scores.masked_fill(self._excluded, 0) - at
-        k = (~self._excluded).sum(-1).to(self._logits.dtype)
+        k = self._classes.to(self._logits.dtype)
         density = k.lgamma() + (k - 1) * self.temperature.log() + terms.sum(-1)
         outside = (self._excluded & (log > -torch.inf)).any(-1)
         return density.masked_fill(outside, -torch.inf)
+
+    def entropy(self) -> Tensor:
+        # Definition 1 at y = softmax(z / T), z = a + G, where a - T log y = -G + const: all but
+        # E log sum exp(z / T) are moments of log E, E ~ Exponential(1), and that is
+        # E max(z + T G') / T - EULER, G' i.i.d. Gumbel(0, 1).
+        t, a = self.temperature.double(), self._centered.double()
+        k = self._classes.double()
+        own = k * (2 * EULER + k.digamma()) - k.lgamma() - (k - 1) * t.log()
+        maximum = mean_maximum(a, t, self._excluded)
+        entropy = own + (a.sum(-1) + k * (EULER - maximum)) / t
+        return entropy.masked_fill(k == 1, 0).to(self._logits.dtype)
+
+    def kl_divergence(self, other: "RelaxedOneHotCategorical") -> Tensor:
+        """KL(self || other) at one temperature, the same at each; batch shapes broadcast.
+
+        An integral over one variable, by quadrature to 1e-13 K; infinite where the two exclude
+        different classes. torch's `kl_divergence(q, p)` calls it.
+        """
+        check_same_temperature(self, other)
+        # Under q, a - T log y = log E + const: log q - log p has the terms
+        # log E_k - log sum E and log(w_k E_k) - log sum w E, with w = exp(b - a).
+        q, p = (x.double() for x in broadcast_all(self._logits, other._logits))  # noqa: SLF001
+        not_q, not_p = q == -torch.inf, p == -torch.inf
+        excluded = not_q & not_p
+        difference = p.masked_fill(not_p, 0) - q.masked_fill(not_q, 0)
+        log_w = torch.log_softmax(difference.masked_fill(excluded, -torch.inf), -1)
+        log_w = log_w.masked_fill(excluded, 0)
+        k = (~excluded).sum(-1).double()
+        gap: Tensor = mean_log_mixture(log_w, excluded) - k.log() - log_w.sum(-1) / k
+        return (k * gap).masked_fill((not_q != not_p).any(-1), torch.inf).to(self._logits.dtype)
+
+    @property
+    def _classes(self) -> Tensor:
+        """How many classes are not excluded."""
+        return (~self._excluded).sum(-1)
 
     @property
     def _excluded(self) -> Tensor:
@@ -129,6 +176,11 @@ class RelaxedOneHotCategorical(Relaxed):
         return (self._logits - largest_one).masked_fill(self._excluded, 0)
 
 
+register_kl(RelaxedOneHotCategorical, RelaxedOneHotCategorical)(  # type: ignore[no-untyped-call]
+    RelaxedOneHotCategorical.kl_divergence
+)
+
+
 def _with_classes(name: str, value: Tensor | None) -> Tensor | None:
     if isinstance(value, Tensor) and (value.ndim == 0 or value.shape[-1] == 0):
         raise ValueError(
@@ -136,12 +188,3 @@ def _with_classes(name: str, value: Tensor | None) -> Tensor | None:
             f"{tuple(value.shape)}"
         )
     return value
-
-
-def _normalized(probs: Tensor | None) -> Tensor | None:
-    """Probabilities that sum to 1, as torch makes them."""
-    checked = _with_classes("probs", probs)
-    if not isinstance(checked, Tensor) or not checked.is_floating_point():
-        return checked
-    wide = checked.to(working_dtype(checked.dtype))
-    return (wide / wide.sum(-1, keepdim=True)).to(checked.dtype)

@@ -43,5 +43,4 @@ class GumbelSoftmax(Estimator):
         check_tau(self.tau)
 
     def _draw(self, q: Distribution, n: int, noise: Noise) -> Draw:
-        f = family(q)
-        return Draw(f.soft(f.perturb(n, noise), self.tau), average)
+        return Draw(family(q).relax(n, self.tau, noise, hard=False), average)

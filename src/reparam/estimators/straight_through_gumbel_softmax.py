@@ -8,7 +8,6 @@ from torch.distributions import Distribution
 from reparam.checks import check_tau
 from reparam.core import Draw, Estimator, average
 from reparam.families import family
-from reparam.functional import straight_through
 from reparam.noise import Noise
 
 
@@ -43,6 +42,4 @@ class StraightThroughGumbelSoftmax(Estimator):
         check_tau(self.tau)
 
     def _draw(self, q: Distribution, n: int, noise: Noise) -> Draw:
-        f = family(q)
-        z = f.perturb(n, noise)
-        return Draw(straight_through(f.hard(z), f.soft(z, self.tau)), average)
+        return Draw(family(q).relax(n, self.tau, noise, hard=True), average)

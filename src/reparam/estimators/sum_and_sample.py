@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 from reparam.checks import check_count
 from reparam.core import Draw, Estimator, surrogate
 from reparam.families import log_prob, pick, support
-from reparam.functional import gumbel_argmax
+from reparam.functional import index_samples
 from reparam.noise import Noise
 
 
@@ -50,7 +50,7 @@ class SumAndSample(Estimator):
         # Where nothing is left, the share is zero and any outcome stands for the rest.
         rest_share = rest.exp().sum(-1)
         nothing = (rest_share == 0).unsqueeze(-1)
-        drawn = gumbel_argmax(rest.masked_fill(nothing, 0.0), n, noise)
+        drawn = index_samples(rest.masked_fill(nothing, 0.0), n, noise)
         points = pick(outcomes, torch.cat([top.movedim(-1, 0), drawn]))
 
         def combine(costs: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from functools import singledispatch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from reparam.functional import straight_through
 from reparam.noise import Noise
 
 LARGEST_SUPPORT = 2**20
@@ -31,6 +32,16 @@ class Family(ABC):
     @abstractmethod
     def soft(self, z: Tensor, tau: float | Tensor) -> Tensor:
         """The tempered argmax of z: relaxed points, `hard(z)` as tau -> 0."""
+
+    def sample(self, n: int, noise: Noise) -> Tensor:
+        """Exact samples `(n, *batch, *event)`, without gradient."""
+        return self.hard(self.perturb(n, noise))
+
+    def relax(self, n: int, tau: float | Tensor, noise: Noise, *, hard: bool) -> Tensor:
+        """Relaxed samples `(n, *batch, *event)`; if hard, hard ones with the relaxed gradient."""
+        z = self.perturb(n, noise)
+        soft = self.soft(z, tau)
+        return straight_through(self.hard(z), soft) if hard else soft
 
     @abstractmethod
     def condition(self, points: Tensor, noise: Noise) -> Tensor:

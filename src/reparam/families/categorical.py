@@ -6,7 +6,12 @@ from torch.distributions import Categorical, OneHotCategorical
 
 from reparam.checks import working_dtype
 from reparam.families.base import Family, check_support, family
-from reparam.functional import hard_argmax, soft_argmax
+from reparam.functional import (
+    gumbel_softmax_samples,
+    hard_argmax,
+    index_samples,
+    soft_argmax,
+)
 from reparam.noise import Noise
 
 
@@ -24,6 +29,14 @@ class CategoricalFamily(Family):
 
     def soft(self, z: Tensor, tau: float | Tensor) -> Tensor:
         return soft_argmax(z, tau).to(self.logits.dtype)
+
+    def sample(self, n: int, noise: Noise) -> Tensor:
+        index = index_samples(self.logits.detach(), n, noise).unsqueeze(-1)
+        blank = torch.zeros_like(self.logits.detach().expand(n, *self.logits.shape))
+        return blank.scatter_(-1, index, 1.0)
+
+    def relax(self, n: int, tau: float | Tensor, noise: Noise, *, hard: bool) -> Tensor:
+        return gumbel_softmax_samples(self.logits, n, tau, hard, noise)
 
     def condition(self, points: Tensor, noise: Noise) -> Tensor:
         # Maddison et al. 2014: the maximum is Gumbel(0) whatever the outcome, and the others are
@@ -43,8 +56,7 @@ class CategoricalFamily(Family):
         return z.masked_fill(impossible, -torch.inf)
 
     def log_prob(self, points: Tensor) -> Tensor:
-        log_p = _log_softmax(self.logits).expand(points.shape)
-        return log_p.gather(-1, points.argmax(-1, keepdim=True)).squeeze(-1)
+        return _picked(_log_softmax(self.logits), points.max(-1).indices)
 
     def support(self) -> Tensor:
         check_support(self.logits.shape[-1])
@@ -63,6 +75,9 @@ class IndexFamily(Family):
     def hard(self, z: Tensor) -> Tensor:
         return z.detach().argmax(-1)
 
+    def sample(self, n: int, noise: Noise) -> Tensor:
+        return index_samples(self.logits.detach(), n, noise)
+
     def soft(self, z: Tensor, tau: float | Tensor) -> Tensor:
         raise _no_relaxation()
 
@@ -70,8 +85,7 @@ class IndexFamily(Family):
         raise _no_relaxation()
 
     def log_prob(self, points: Tensor) -> Tensor:
-        log_p = _log_softmax(self.logits).expand(*points.shape, -1)
-        return log_p.gather(-1, points.unsqueeze(-1)).squeeze(-1)
+        return _picked(_log_softmax(self.logits), points)
 
     def support(self) -> Tensor:
         check_support(self.logits.shape[-1])
@@ -80,6 +94,14 @@ class IndexFamily(Family):
 
 def _log_softmax(logits: Tensor) -> Tensor:
     return torch.log_softmax(logits, -1, dtype=working_dtype(logits.dtype))
+
+
+def _picked(log_p: Tensor, index: Tensor) -> Tensor:
+    """Entries `(*points, *batch)` of log_p `(*batch, K)`; not one copy of it is made per point."""
+    batch = index.shape[index.ndim - (log_p.ndim - 1) :]
+    log_p = log_p.expand(*batch, log_p.shape[-1])
+    every = index.reshape(-1, *batch).movedim(0, -1)
+    return log_p.gather(-1, every).movedim(-1, 0).reshape(index.shape)
 
 
 def _no_relaxation() -> TypeError:

@@ -27,8 +27,17 @@ from torch.distributions import (
 )
 
 from reparam.checks import no_autocast
-from reparam.distributions.logistic import Logistic
+from reparam.distributions import (
+    Beta,
+    Dirichlet,
+    Gamma,
+    GeneralizedGamma,
+    LogDirichlet,
+    Logistic,
+    StudentT,
+)
 from reparam.distributions.relaxed import Relaxed
+from reparam.distributions.reparameterized import Reparameterized
 from reparam.families.base import describe, has_family
 from reparam.noise import Noise
 
@@ -83,7 +92,18 @@ def _(q: Logistic, n: int, noise: Noise) -> Tensor:
 
 
 @reparameterize.register
-def _(q: Relaxed, n: int, noise: Noise) -> Tensor:
+def _(
+    q: Relaxed
+    | Reparameterized
+    | Gamma
+    | GeneralizedGamma
+    | Beta
+    | Dirichlet
+    | LogDirichlet
+    | StudentT,
+    n: int,
+    noise: Noise,
+) -> Tensor:
     return q.rsample(torch.Size([n]), noise)
 
 

@@ -31,6 +31,12 @@ class IndependentFamily(Family):
     def soft(self, z: Tensor, tau: float | Tensor) -> Tensor:
         return self.base.soft(z, tau)
 
+    def sample(self, n: int, noise: Noise) -> Tensor:
+        return self.base.sample(n, noise)
+
+    def relax(self, n: int, tau: float | Tensor, noise: Noise, *, hard: bool) -> Tensor:
+        return self.base.relax(n, tau, noise, hard=hard)
+
     def condition(self, points: Tensor, noise: Noise) -> Tensor:
         return self.base.condition(points, noise)
 

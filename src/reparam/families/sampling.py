@@ -20,8 +20,7 @@ def sample(q: Distribution, n: int, noise: Noise) -> Tensor:
     """Detached points `(n, *batch, *event)`."""
     with torch.no_grad():
         if is_discrete(q):
-            f = family(q)
-            return f.hard(f.perturb(n, noise))
+            return family(q).sample(n, noise)
         if q.has_rsample:
             # Forward-mode differentiation passes no_grad, but not detach.
             return reparameterize(q, n, noise).detach()

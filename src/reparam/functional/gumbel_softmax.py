@@ -49,39 +49,54 @@ def gumbel_softmax(
     check_tau(tau)
     check_empty(empty)
     noise = Noise(generator, key=key)
-    if mask is None and not isinstance(tau, Tensor) and _is_plain(logits, tau, dim):
-        return _plain_sample(logits, tau, hard, dim, noise)
+    known = mask is None and -logits.ndim <= dim < logits.ndim
+    if known and not isinstance(tau, Tensor) and _is_plain(logits, tau):
+        if dim in (-1, logits.ndim - 1):
+            return _plain_sample(logits, tau, hard, noise)
+        return _plain_sample(logits.movedim(dim, -1), tau, hard, noise).movedim(-1, dim)
     logits, excluded = prepared(logits, dim, mask, empty, validate)
-    z = perturbed(logits, dim, noise)
-    y = soft_argmax(z, tau, dim)
-    if hard:
-        y = straight_through(hard_argmax(z, dim), y)
-    if excluded is not None:
-        y = y.masked_fill(excluded, 0)
-    return y.to(logits.dtype)
+    z = perturbed(logits.movedim(dim, -1), 1, noise)[0]
+    y = _softened(z, tau, hard).movedim(-1, dim).to(logits.dtype)
+    return y if excluded is None else y.masked_fill(excluded, 0)
 
 
-def _is_plain(logits: Tensor, tau: float, dim: int) -> bool:
+def gumbel_softmax_samples(
+    logits: Tensor, n: int, tau: float | Tensor, hard: bool, noise: Noise
+) -> Tensor:
+    """Samples `(n, *batch, K)` of checked logits `(*batch, K)`, by the fastest way for the size."""
+    free = noise.uniforms is None
+    if free and not isinstance(tau, Tensor) and _is_plain(logits, tau):
+        if n == 1:
+            return _plain_sample(logits, tau, hard, noise).unsqueeze(0)
+        if kernels.serves(logits):
+            return kernels.gumbel_softmax(logits, tau, hard, noise, n)
+    return _softened(perturbed(logits, n, noise), tau, hard).to(logits.dtype)
+
+
+def _softened(z: Tensor, tau: float | Tensor, hard: bool) -> Tensor:
+    y = soft_argmax(z, tau)
+    return straight_through(hard_argmax(z), y) if hard else y
+
+
+def _is_plain(logits: Tensor, tau: float) -> bool:
     """Whether nothing needs care: moderate logits, so that neither checks nor shifts are due."""
-    if not (inspectable() and logits.dtype in SINGLE and logits.numel() and logits.ndim):
+    if not (logits.dtype in SINGLE and logits.numel() and inspectable()):
         return False
-    if not LEAST_PLAIN_TAU <= tau < torch.inf or not -logits.ndim <= dim < logits.ndim:
+    if not LEAST_PLAIN_TAU <= tau < torch.inf:
         return False
     low, high = torch.aminmax(logits.detach())
     return float(low) > -LARGEST_PLAIN and float(high) < LARGEST_PLAIN
 
 
-def _plain_sample(logits: Tensor, tau: float, hard: bool, dim: int, noise: Noise) -> Tensor:
-    """`gumbel_softmax` where nothing needs care, by the fastest way for the size."""
-    last = dim in (-1, logits.ndim - 1)
-    rows = logits.float() if last else logits.float().movedim(dim, -1)
-    if kernels.serves(rows):
-        y = kernels.gumbel_softmax(rows, tau, hard, noise)[0]
-    else:
-        noise_part = _negative_gumbel(rows, noise).mul_(-1 / tau)
-        y = torch.softmax(torch.add(noise_part, rows, alpha=1 / tau), -1)
-        y = straight_through(hard_argmax(y), y) if hard else y
-    y = y if last else y.movedim(-1, dim)
+def _plain_sample(logits: Tensor, tau: float, hard: bool, noise: Noise) -> Tensor:
+    """One sample where nothing needs care, by the fastest way for the size."""
+    if kernels.serves(logits):
+        # Not [0], whose gradient would be copied.
+        return kernels.gumbel_softmax(logits, tau, hard, noise).squeeze(0)
+    rows = logits.float()
+    z = torch.add(_negative_gumbel(rows, noise).mul_(-1 / tau), rows, alpha=1 / tau)
+    y = torch.softmax(z, -1)
+    y = straight_through(hard_argmax(z), y) if hard else y
     return y if y.dtype == logits.dtype else y.to(logits.dtype)
 
 

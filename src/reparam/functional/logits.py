@@ -71,12 +71,12 @@ def _check_rows(logits: Tensor, dim: int) -> None:
         )
 
 
-def perturbed(logits: Tensor, dim: int, noise: Noise) -> Tensor:
-    """Logits plus Gumbel noise, in the noise's dtype, up to a constant per row."""
-    gumbel = noise.gumbel(1, logits.movedim(dim, -1))[0].movedim(-1, dim)
+def perturbed(logits: Tensor, n: int, noise: Noise) -> Tensor:
+    """Logits `(*batch, K)` plus n sets of Gumbel noise, in its dtype, up to a constant per row."""
+    gumbel = noise.gumbel(n, logits)
     logits = logits.to(gumbel.dtype)
     # The largest becomes 0 first: beside logits of 1e8 the noise would be lost to rounding.
-    return logits - logits.detach().amax(dim, keepdim=True) + gumbel
+    return logits - logits.detach().amax(-1, keepdim=True) + gumbel
 
 
 def check_empty(empty: str) -> None:

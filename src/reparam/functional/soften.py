@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reparam.checks import working_dtype
+from reparam.checks import inspectable, working_dtype
 from reparam.functional.logits import broadcasts
 
 
@@ -28,7 +28,7 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
 def hard_argmax(z: Tensor, dim: int = -1) -> Tensor:
     """One-hot of the largest entry along `dim` (the first, among equals); no gradient."""
     z = z.detach()
-    return torch.zeros_like(z).scatter_(dim, z.argmax(dim, keepdim=True), 1.0)
+    return torch.zeros_like(z).scatter(dim, z.argmax(dim, keepdim=True), 1.0)
 
 
 def soft_argmax(z: Tensor, tau: float | Tensor, dim: int = -1) -> Tensor:
@@ -39,7 +39,7 @@ def soft_argmax(z: Tensor, tau: float | Tensor, dim: int = -1) -> Tensor:
     wide = z.to(working_dtype(z.dtype))
     divisor = _beside_classes(torch.as_tensor(tau, dtype=wide.dtype, device=z.device), z, dim)
     y = _tempered_softmax(wide, divisor, dim)
-    if isinstance(tau, Tensor) or tau == 0:
+    if bool((divisor == 0).any()) if inspectable() else isinstance(tau, Tensor) or tau == 0:
         # `where` keeps z in the graph: an annealed loss still runs backward when tau arrives at 0.
         y = torch.where(divisor == 0, hard_argmax(wide, dim), y)
     return y.to(z.dtype)
@@ -82,6 +82,14 @@ class _TemperedSoftmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         y, tau = ctx.saved_tensors
+        if inspectable() and not torch.is_grad_enabled():  # no second derivative: in place
+            grad_z = grad * y
+            grad_z.addcmul_(y, grad_z.sum(ctx.dim, keepdim=True), value=-1).div_(tau)
+            if not ctx.needs_input_grad[1]:
+                return grad_z, None, None
+            # Where y is 0, so is the gradient beside it.
+            log_y = y.clamp(min=torch.finfo(y.dtype).tiny).log_()
+            return grad_z, -log_y.mul_(grad_z).sum_to_size(tau.shape), None
         grad_z = y * (grad - (grad * y).sum(ctx.dim, keepdim=True)) / tau
         grad_tau = None
         if ctx.needs_input_grad[1]:

@@ -38,9 +38,9 @@ class _GumbelSoftmax(torch.autograd.Function):
         with no_autocast(y):
             for x, soft, out in _chunks(logits, y, points):
                 torch.sub(x, draw(soft).log_(), out=soft)
-                _softmax_(soft, tau)
-                if hard:
+                if hard:  # before a large tau makes equals of all
                     _onehot(soft, out)
+                _softmax_(soft, tau)
         ctx.save_for_backward(y)
         ctx.tau = tau
         return points
@@ -63,10 +63,10 @@ def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(torch.split(t, rows) for t in tensors), strict=True)
 
 
-def _onehot(y: Tensor, out: Tensor) -> None:
-    torch.ge(y, _row_max(y), out=out)
+def _onehot(z: Tensor, out: Tensor) -> None:
+    torch.ge(z, _row_max(z), out=out)
     if int(out.sum()) != len(out):  # equals among the largest: the first one wins
-        out.zero_().scatter_(-1, y.argmax(-1, keepdim=True), 1.0)
+        out.zero_().scatter_(-1, z.argmax(-1, keepdim=True), 1.0)
 
 
 def _softmax_(z: Tensor, tau: float) -> None:

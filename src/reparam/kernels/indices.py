@@ -1,0 +1,104 @@
+"""Class indices from logits on the CPU, in chunks, without a tensor of the logits' size.
+
+The plain formula is `(logits + G).argmax(-1)`, a race that takes one random number for each class.
+One for each draw is enough: the inverse of the distribution function; for many classes in two
+levels, blocks of about sqrt(K) classes first and then the classes of one block. A key has its race,
+so that it gives the class that it gives to every other operation.
+"""
+
+from collections.abc import Iterator
+from math import isqrt
+
+import torch
+from torch import Tensor
+
+from reparam.checks import no_autocast
+from reparam.kernels.exponentials import exponentials
+from reparam.noise import Noise
+
+CHUNK = 65_536
+MANY = 256  # classes from which two levels are faster than one
+TOGETHER = 64  # rows whose second level is looked up at once
+
+
+def sample_indices(logits: Tensor, n: int, noise: Noise) -> Tensor:
+    """Indices `(n, *batch)`, int64, of logits `(*batch, K)` with an allowed class in every row."""
+    rows = logits.detach().reshape(-1, logits.shape[-1])
+    index = torch.empty((n, len(rows)), dtype=torch.int64)
+    with no_autocast(rows):
+        if noise.key is None:
+            u = noise.uniform(n, torch.empty(len(rows), dtype=torch.float64))
+            together = TOGETHER if _two_levels(rows.shape[-1], n) else 1
+            for part in _groups(len(rows), max(together, CHUNK // rows.shape[-1])):
+                index[:, part] = _inverse(rows[part], u[:, part].T).T
+        else:
+            _race(rows, index, noise, n, logits)
+    return index.view(n, *logits.shape[:-1])
+
+
+def _groups(total: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, total, size))
+
+
+def _race(rows: Tensor, index: Tensor, noise: Noise, n: int, like: Tensor) -> None:
+    """The first of exponentials E_j / p_j to arrive, chunk by chunk, for each draw."""
+    source = noise.generator if noise.key is None else noise.streams(n, like)
+    size = max(1, CHUNK // rows.shape[-1])
+    blank = torch.empty((min(size, len(rows)), rows.shape[-1]))
+    draw = exponentials(torch.empty(()).expand(n * len(rows), rows.shape[-1]), source)
+    for i in range(n):
+        for part in _groups(len(rows), size):
+            x = rows[part].float()
+            z = draw(blank[: len(x)]).log_()
+            # The largest becomes 0 first: beside logits of 1e8 the noise would be lost to rounding.
+            index[i, part] = torch.sub(x - x.amax(-1, keepdim=True), z, out=z).max(-1).indices
+
+
+def _two_levels(classes: int, n: int) -> bool:
+    return classes >= MANY and n * isqrt(classes) < classes
+
+
+def _inverse(rows: Tensor, u: Tensor) -> Tensor:
+    """The classes at levels u `(N, n)` of the distribution functions of rows `(N, K)`."""
+    top = rows.amax(-1, keepdim=True).float()
+    if not _two_levels(rows.shape[-1], u.shape[-1]):
+        upto = (rows - top).exp_().double().cumsum(-1)
+        return _find(upto, u * upto[:, -1:])
+    width = isqrt(rows.shape[-1])
+    # float64 holds the sums: a class of probability 1e-12 keeps it to the sixth digit.
+    upto = _block_sums(rows, top, width).cumsum(-1)
+    level = u * upto[:, -1:]
+    block = _find(upto, level)
+    before = torch.where(block > 0, upto.gather(-1, (block - 1).clamp(min=0)), 0)
+    share = (level - before) / (upto.gather(-1, block) - before)
+    columns = block.unsqueeze(-1) * width + torch.arange(width)
+    beyond = columns >= rows.shape[-1]
+    near = rows.gather(-1, columns.masked_fill(beyond, 0).flatten(1)).view(columns.shape).float()
+    mass = (near - top.unsqueeze(-1)).exp_().masked_fill_(beyond, 0).double().cumsum(-1)
+    return block * width + _find(mass, share.unsqueeze(-1) * mass[..., -1:]).squeeze(-1)
+
+
+def _block_sums(rows: Tensor, top: Tensor, width: int) -> Tensor:
+    """Sums of exp(row - top) over blocks of `width` classes, the last one perhaps narrower."""
+    blocks = -(-rows.shape[-1] // width)
+    sums = torch.empty((len(rows), blocks), dtype=torch.float64)
+    step = max(1, CHUNK // width)  # blocks at a time
+    for part in _groups(len(rows), max(1, CHUNK // rows.shape[-1])):
+        for first in range(0, blocks, step):
+            piece = rows[part, first * width : (first + step) * width] - top[part]
+            whole = piece.shape[-1] // width
+            piece.exp_()
+            inside = piece[:, : whole * width].reshape(len(piece), whole, width)
+            sums[part, first : first + whole] = inside.sum(-1).double()
+            if whole * width < piece.shape[-1]:
+                sums[part, first + whole] = piece[:, whole * width :].sum(-1).double()
+    return sums
+
+
+def _find(upto: Tensor, level: Tensor) -> Tensor:
+    """Where cumulative sums first exceed the levels.
+
+    A level that rounding took to the total is taken below it: an empty class is never found.
+    """
+    level = torch.minimum(level, upto[..., -1:].nextafter(upto.new_zeros(())))
+    return torch.searchsorted(upto, level.contiguous(), right=True)

@@ -1,0 +1,86 @@
+"""Products of many square matrices K `(B, n, n)` with a vector each, many times over.
+
+u, one number for each row, and v, one for each column, keep a layout that no product has to turn.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+SMALL = 24  # n up to which matrices lie abreast
+
+
+class Apart:
+    """One matrix after the other, u and v `(B, 1, n)`: row vectors times contiguous matrices."""
+
+    def __init__(self, k: Tensor) -> None:
+        self.k = k
+        self.kt = k.mT.contiguous()
+
+    def ones(self) -> Tensor:
+        """V = 1."""
+        return self.k.new_ones(len(self.k), 1, self.k.shape[-1])
+
+    def along_rows(self, v: Tensor) -> Tensor:
+        """K v."""
+        return torch.bmm(v, self.kt)
+
+    def along_columns(self, u: Tensor) -> Tensor:
+        """K' u."""
+        return torch.bmm(u, self.k)
+
+    def joined_u(self, parts: list[Tensor]) -> Tensor:
+        """T vectors -> `(B, T, n)`."""
+        return torch.cat(parts, 1)
+
+    def parted_u(self, joined: Tensor) -> Sequence[Tensor]:
+        """`(B, T, n)` -> T vectors."""
+        return torch.split(joined, 1, 1)
+
+    joined_v = joined_u
+    parted_v = parted_u
+
+
+class Abreast:
+    """Entry (i, j) of every matrix side by side, so that no loop is shorter than the batch.
+
+    u is `(n, 1, B)`, v `(1, n, B)`.
+    """
+
+    def __init__(self, k: Tensor) -> None:
+        self.k = k.permute(1, 2, 0).contiguous()
+        self.scratch = torch.empty_like(self.k)
+
+    def ones(self) -> Tensor:
+        """V = 1."""
+        return self.k.new_ones(1, *self.k.shape[1:])
+
+    def along_rows(self, v: Tensor) -> Tensor:
+        """K v."""
+        return torch.mul(self.k, v, out=self.scratch).sum(1, keepdim=True)
+
+    def along_columns(self, u: Tensor) -> Tensor:
+        """K' u."""
+        return torch.mul(self.k, u, out=self.scratch).sum(0, keepdim=True)
+
+    def joined_u(self, parts: list[Tensor]) -> Tensor:
+        """T vectors -> `(B, T, n)`."""
+        return torch.cat(parts, 1).permute(2, 1, 0).contiguous()
+
+    def joined_v(self, parts: list[Tensor]) -> Tensor:
+        """T vectors -> `(B, T, n)`."""
+        return torch.cat(parts, 0).permute(2, 0, 1).contiguous()
+
+    def parted_u(self, joined: Tensor) -> Sequence[Tensor]:
+        """`(B, T, n)` -> T vectors."""
+        return torch.split(joined.permute(2, 1, 0).contiguous(), 1, 1)
+
+    def parted_v(self, joined: Tensor) -> Sequence[Tensor]:
+        """`(B, T, n)` -> T vectors."""
+        return torch.split(joined.permute(1, 2, 0).contiguous(), 1, 0)
+
+
+def products(k: Tensor) -> Apart | Abreast:
+    """The faster layout for the size."""
+    return (Abreast if k.shape[-1] <= SMALL else Apart)(k)

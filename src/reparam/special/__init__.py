@@ -1,0 +1,1 @@
+"""Special functions that torch lacks, or gives too few digits of."""
