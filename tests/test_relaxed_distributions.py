@@ -135,10 +135,10 @@ def test_the_divergence_at_the_edges():
     got = RelaxedBernoulli(0.5, logits=a).kl_divergence(b)
     assert got.tolist() == [0, 0, INF, INF]
     assert torch.autograd.grad(got.sum(), a)[0].tolist() == [0, 0, 0, 0]
-    with pytest.raises(NotImplementedError, match="expected relaxed Bernoullis of one temperature"):
+    with pytest.raises(NotImplementedError, match="RelaxedBernoulli of one temperature"):
         RelaxedBernoulli(0.4, logits=0.0).kl_divergence(b)
     for q in (b, RelaxedOneHotCategorical(1.0, logits=torch.zeros(3))):
-        for moment in (type(q).entropy, type(q).mean.fget, type(q).variance.fget):
+        for moment in (type(q).mean.fget, type(q).variance.fget):
             with pytest.raises(NotImplementedError):
                 moment(q)
 

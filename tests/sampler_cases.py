@@ -1,0 +1,59 @@
+"""Every functional operation, called by the annotations of its parameters; every distribution.
+
+New names are found here by themselves, or refused until they are told how to be built.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.utils._pytree import tree_leaves
+
+from distribution_cases import CASES
+from reparam import distributions, functional
+from reparam.noise import Noise
+
+OPERATIONS = {name: getattr(functional, name) for name in functional.__all__}
+VALUES = {bool: True, int: 2, float | Tensor: 0.7}
+
+zeros = torch.zeros(3)
+OTHERS = [
+    distributions.Dirichlet(zeros.exp()),
+    distributions.LogDirichlet(zeros.exp()),
+    distributions.RelaxedBernoulli(0.5, logits=zeros[0]),
+    distributions.RelaxedBernoulliStraightThrough(0.5, logits=zeros[0]),
+    distributions.RelaxedOneHotCategorical(0.5, logits=zeros),
+    distributions.RelaxedOneHotCategoricalStraightThrough(0.5, logits=zeros),
+    distributions.VonMisesFisher(torch.eye(3)[0], torch.tensor(2.0)),
+]
+
+
+def every_distribution() -> dict[str, Distribution]:
+    """One of each, by the name of its type."""
+    found = [case.build(*case.leaves()) for case in CASES.values()] + OTHERS
+    named = {type(q).__name__: q for q in found}
+    missing = set(distributions.__all__) - set(named)
+    assert not missing, f"tell distribution_cases or sampler_cases how to build {missing}"
+    return {name: named[name] for name in distributions.__all__}
+
+
+def draws(operation: Callable[..., Any]) -> bool:
+    """Whether an operation draws noise, as its parameters tell."""
+    return bool({"generator", "noise"} & set(inspect.signature(operation).parameters))
+
+
+def outcome(operation: Callable[..., Any], matrix: Tensor, **source: Any) -> list[Tensor]:
+    """What an operation returns for a square matrix, from `generator=` or `key=` if it draws."""
+    arguments: dict[str, Any] = {}
+    for name, parameter in inspect.signature(operation).parameters.items():
+        if name == "noise":
+            arguments[name] = Noise(**source)
+        elif name in source:
+            arguments[name] = source[name]
+        elif parameter.default is parameter.empty:
+            kind = parameter.annotation
+            arguments[name] = matrix if kind is Tensor else VALUES[kind]
+    return tree_leaves(operation(**arguments))
