@@ -1,74 +1,48 @@
-"""Speed of the operations against the standard ones, as ratios in one process.
+"""Speed and peak memory of each operation against the standard ones, in one process.
 
-python -m benchmarks.run [--out FILE.json] [--rounds 15]
+python -m benchmarks.run [--out DIR] [--rounds 9] [--quick] [--compile]
 
-Forward and backward, float32, one CPU thread. Both sides run in turn, round by round, so that a
-busy machine slows both; a ratio is the median over rounds of the standard's time over ours. Refuses
-to report while the tests of the same operations fail.
+Float32, one CPU thread. All sides of a comparison run in turn, round by round, so that a busy
+machine slows all; a ratio is the median over rounds of the standard's time over ours. Refuses to
+report while the tests of the same operations fail. Prints the table as it grows; --out writes
+speed.json, speed.md and speed.png.
 """
 
 import argparse
 import json
-import statistics
+import os
+import platform
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.distributions import RelaxedOneHotCategorical
-from torch.nn.functional import gumbel_softmax as standard
+from benchmarks.speed import others, relaxed, training
+from benchmarks.speed.measure import Contest, compare
+from benchmarks.speed.report import draw, line, summary, table
 
-from reparam.functional import gumbel_softmax as ours
-
-SHAPES = [(32, 10), (128, 20, 10), (4096, 64), (65536, 64), (1_000_000, 8), (256, 50257)]
-GATE = ["tests/test_kernels.py", "tests/test_functional.py", "tests/test_functional_sampling.py"]
-TAU = 0.7
-
-Operation = Callable[[Tensor], Tensor]
-PAIRS: dict[str, tuple[Operation, Operation]] = {
-    "gumbel_softmax, soft, to F.gumbel_softmax": (
-        lambda x: standard(x, TAU),
-        lambda x: ours(x, TAU),
-    ),
-    "gumbel_softmax, hard, to F.gumbel_softmax": (
-        lambda x: standard(x, TAU, hard=True),
-        lambda x: ours(x, TAU, hard=True),
-    ),
-    "gumbel_softmax, soft, to RelaxedOneHotCategorical": (
-        lambda x: RelaxedOneHotCategorical(torch.tensor(TAU), logits=x).rsample(),
-        lambda x: ours(x, TAU),
-    ),
-}
+GATE = [
+    "tests/test_kernels.py",
+    "tests/test_functional_sampling.py",
+    "tests/test_indices.py",
+    "tests/test_fast_extra.py",
+    "tests/test_sinkhorn.py",
+    "tests/test_topk.py",
+    "tests/test_hard_concrete.py",
+]
+QUICK_ROUNDS = 3
 
 
-def seconds(operation: Operation, x: Tensor, w: Tensor, repeats: int) -> float:
-    """One forward and backward pass, the mean of some repeats."""
-    start = time.perf_counter()
-    for _ in range(repeats):
-        x.grad = None
-        operation(x).backward(w)
-    return (time.perf_counter() - start) / repeats
-
-
-def compare(pair: tuple[Operation, Operation], shape: tuple[int, ...], rounds: int) -> list[float]:
-    """The ratio in every round."""
-    x = torch.randn(shape, requires_grad=True)
-    w = torch.randn(shape)
-    repeats = max(1, 40_000 // x.numel())
-    for operation in pair:
-        seconds(operation, x, w, repeats)
-    times = [[seconds(operation, x, w, repeats) for operation in pair] for _ in range(rounds)]
-    return [theirs / own for theirs, own in times]
-
-
-def gate() -> None:
+def gate(tests: Sequence[str] = GATE) -> None:
     """Stop unless the operations pass their tests."""
     root = Path(__file__).resolve().parents[1]
-    command = [sys.executable, "-m", "pytest", "-q", "-x", *GATE]
+    together = ["-n", "auto"] if find_spec("xdist") else []
+    command = [sys.executable, "-m", "pytest", "-q", "-x", *together, *tests]
     if subprocess.run(command, cwd=root, check=False, capture_output=True).returncode:  # noqa: S603
         raise SystemExit(
             "benchmarks.run: expected the tests of the operations to pass, got failures; "
@@ -76,30 +50,66 @@ def gate() -> None:
         )
 
 
+def setting(rounds: int) -> dict[str, Any]:
+    """What the figures depend on."""
+    return {
+        "torch": torch.__version__,
+        "numba": _version("numba"),
+        "cpu": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "rounds": rounds,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def measured(contests: Sequence[Contest], rounds: int) -> list[dict[str, Any]]:
+    """All rows, each printed as soon as it is there."""
+    rows: list[dict[str, Any]] = []
+    operation = ""
+    for contest in contests:
+        if contest.operation != operation:
+            operation = contest.operation
+            print(operation)
+        fresh = compare(contest, rounds)
+        print("\n".join(map(line, fresh)), flush=True)
+        rows += fresh
+    print(summary(rows))
+    return rows
+
+
+def write(rows: list[dict[str, Any]], setting: dict[str, Any], folder: Path) -> None:
+    """The three files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**setting, "rows": rows}, indent=2) + "\n"
+    (folder / "speed.json").write_text(text, encoding="utf-8")
+    (folder / "speed.md").write_text(table(setting, rows), encoding="utf-8")
+    draw(rows, folder / "speed.png")
+
+
 def main() -> None:
-    """Print the table of ratios, and write it where asked."""
+    """Measure, print, and write where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the results there")
+    parser.add_argument("--rounds", type=int, help=f"9, or {QUICK_ROUNDS} if quick")
+    parser.add_argument("--quick", action="store_true", help="few rounds and shapes, torch alone")
+    parser.add_argument("--compile", action="store_true", help="torch.compile(F) too: minutes more")
     options = parser.parse_args()
+    rounds = options.rounds or (QUICK_ROUNDS if options.quick else 9)
     gate()
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the memory profiler announces itself
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    results = {}
-    for name, pair in PAIRS.items():
-        print(name)
-        for shape in SHAPES:
-            ratios = sorted(compare(pair, shape, options.rounds))
-            middle = statistics.median(ratios)
-            results[f"{name}, {list(shape)}"] = middle
-            print(f"  {list(shape)!s:>16}  {middle:5.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+    contests = relaxed.contests(options.quick, options.compile)
+    rows = measured([*contests, *others.contests(), *training.contests()], rounds)
     if options.out:
-        setting = {
-            "torch": torch.__version__,
-            "date": datetime.now(UTC).date().isoformat(),
-            "threads": 1,
-        }
-        options.out.write_text(json.dumps({**setting, "ratios": results}, indent=2) + "\n")
+        write(rows, setting(rounds), options.out)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 if __name__ == "__main__":

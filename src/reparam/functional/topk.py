@@ -27,7 +27,7 @@ def gumbel_topk(
     """Sample k classes without replacement from softmax(logits), by the Gumbel-top-k trick.
 
     Vieira 2014, "Gumbel-max trick and weighted reservoir sampling"; Kool et al. 2019, "Stochastic
-    beams and where to find them", arXiv:1903.06059, section 2.3.
+    beams and where to find them", arXiv:1903.06059.
 
     Takes what `gumbel_softmax` takes; a row with fewer than k allowed classes is an error.
 
@@ -104,8 +104,8 @@ def soft_topk(z: Tensor, k: int, tau: float | Tensor, dim: int = -1) -> Tensor:
     """y = sigmoid((z - nu) / tau) along `dim`, with the nu for which y sums to k.
 
     The y in [0, 1]^K of sum k that maximizes <y, z> + tau H(y), H the sum of the entries' binary
-    entropies: Amos et al. 2019, "The limited multi-label projection layer", arXiv:1906.08707,
-    equation 4. Equal entries share: the sum is k also where they are the k-th and the next.
+    entropies: Amos et al. 2019, "The limited multi-label projection layer", arXiv:1906.08707. Equal
+    entries share: the sum is k also where they are the k-th and the next.
 
     tau: see `gumbel_softmax`. At 0, the k-hot of `hard_topk` with zero gradient.
 

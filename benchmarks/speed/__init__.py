@@ -1,0 +1,1 @@
+"""Speed and peak memory of each operation against what people write otherwise."""
