@@ -37,7 +37,7 @@ def soft_argmax(z: Tensor, tau: float | Tensor, dim: int = -1) -> Tensor:
     tau: see `gumbel_softmax`. At 0, the one-hot argmax with zero gradient.
     """
     wide = z.to(working_dtype(z.dtype))
-    divisor = _beside_classes(torch.as_tensor(tau, dtype=wide.dtype, device=z.device), z, dim)
+    divisor = beside_classes(torch.as_tensor(tau, dtype=wide.dtype, device=z.device), z, dim)
     y = _tempered_softmax(wide, divisor, dim)
     if bool((divisor == 0).any()) if inspectable() else isinstance(tau, Tensor) or tau == 0:
         # `where` keeps z in the graph: an annealed loss still runs backward when tau arrives at 0.
@@ -116,7 +116,7 @@ def _log_or_zero(y: Tensor) -> Tensor:
     return torch.where(positive, torch.where(positive, y, 1).log(), 0)
 
 
-def _beside_classes(tau: Tensor, z: Tensor, dim: int) -> Tensor:
+def beside_classes(tau: Tensor, z: Tensor, dim: int) -> Tensor:
     """Give tau a class dimension of size 1, once it is seen to fit the batch shape."""
     batch = list(z.shape)
     del batch[dim]

@@ -8,7 +8,7 @@ from torch import Tensor
 from reparam.checks import check_count, check_floating, check_tau, inspectable, working_dtype
 from reparam.functional.gumbel_softmax import LARGEST_PLAIN, SINGLE
 from reparam.functional.logits import perturbed, prepared
-from reparam.functional.soften import _beside_classes, straight_through
+from reparam.functional.soften import beside_classes, straight_through
 from reparam.kernels import topk as kernels
 from reparam.kernels.exponentials import Source
 from reparam.noise import Key, Noise
@@ -172,7 +172,7 @@ def _may_be_zero(tau: float | Tensor) -> bool:
 
 def _divisor(tau: float | Tensor, rows: Tensor) -> Tensor:
     dtype = working_dtype(rows.dtype)
-    return _beside_classes(torch.as_tensor(tau, dtype=dtype, device=rows.device), rows, -1)
+    return beside_classes(torch.as_tensor(tau, dtype=dtype, device=rows.device), rows, -1)
 
 
 def _clamped(tau: Tensor) -> Tensor:
