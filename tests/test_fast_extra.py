@@ -288,18 +288,19 @@ def test_compiled_once_for_all_processes(tmp_path):
 
 
 @needs_numba
-def test_where_nothing_can_be_cached_it_compiles_anew(monkeypatch, loops):
+def test_where_nothing_can_be_cached_it_compiles_anew(monkeypatch):
     """With a warning that says what to set."""
-    real = loops.njit
+    jit = importlib.import_module("reparam.kernels.jit")
+    real = jit.njit
 
     def uncacheable(*args, cache=False, **options):
         if cache:
             raise RuntimeError("cannot cache function 'f': no locator available for file 'f.py'")
         return real(*args, **options)
 
-    monkeypatch.setattr(loops, "njit", uncacheable)
+    monkeypatch.setattr(jit, "njit", uncacheable)
     with pytest.warns(RuntimeWarning, match=r"cannot cache .* set NUMBA_CACHE_DIR"):
-        double = loops._compiled("float64(float64)")(lambda x: 2 * x)
+        double = jit.compiled("float64(float64)")(lambda x: 2 * x)
     assert double(2.0) == 4.0
 
 

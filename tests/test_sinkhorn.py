@@ -40,10 +40,11 @@ def compiled(function):
 
 @pytest.fixture(params=["chosen", "logarithmic", "apart", "abreast"])
 def form(request, monkeypatch):
-    """The form as chosen, or one that is forced where it can serve."""
+    """The form as chosen (compiled, where numba is there), or one forced where it can serve."""
     if request.param == "logarithmic":
         monkeypatch.setattr(scaling, "REACH", dict.fromkeys(scaling.REACH, -1.0))
     elif request.param != "chosen":
+        monkeypatch.setenv("REPARAM_FAST", "0")
         monkeypatch.setattr(products, "SMALL", 0 if request.param == "apart" else 10**6)
     return request.param
 

@@ -191,7 +191,7 @@ def test_fisher_is_finite_in_many_dimensions(d, kappa):
 
 def test_fisher_batches_expand_and_refuse_what_is_no_direction():
     """Shapes broadcast; the messages say what was expected."""
-    q = VonMisesFisher(torch.eye(3), torch.ones(2, 1))
+    q = VonMisesFisher(torch.eye(3), torch.ones(2, 1), validate_args=True)
     assert q.batch_shape == (2, 3)
     assert q.expand((4, 2, 3)).rsample((5,)).shape == (5, 4, 2, 3, 3)
     with pytest.raises(ValueError, match="to satisfy the constraint"):

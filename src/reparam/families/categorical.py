@@ -33,7 +33,7 @@ class CategoricalFamily(Family):
     def sample(self, n: int, noise: Noise) -> Tensor:
         index = index_samples(self.logits.detach(), n, noise).unsqueeze(-1)
         blank = torch.zeros_like(self.logits.detach().expand(n, *self.logits.shape))
-        return blank.scatter_(-1, index, 1.0)
+        return blank.scatter(-1, index, 1.0)
 
     def relax(self, n: int, tau: float | Tensor, noise: Noise, *, hard: bool) -> Tensor:
         return gumbel_softmax_samples(self.logits, n, tau, hard, noise)

@@ -6,16 +6,14 @@ without branches, since calls of the C library would keep loops from becoming ve
 numba looks at no other to see whether what it cached is out of date.
 """
 
-import warnings
 from collections.abc import Callable
 from math import log
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 
-F = TypeVar("F", bound=Callable[..., Any])
-njit: Any = numba.njit  # its own types would make dispatchers of the functions
+from reparam.kernels.jit import F, compiled, njit
+
 f4, i4, u8 = np.float32, np.int32, np.uint64
 
 PIECE = 1024  # elements whose noise stays in the first-level cache
@@ -46,28 +44,6 @@ FROM_1_TO_2, HALF_A_BIN = u8(0x3FF << 52), 2.0**-53
 
 def _inlined(*freedom: str) -> Callable[[F], F]:
     decorate: Callable[[F], F] = njit(fastmath=set(freedom), error_model="numpy")
-    return decorate
-
-
-def _compiled(signature: str) -> Callable[[F], F]:
-    """Compile now, or load what an earlier process compiled."""
-
-    def decorate(function: F) -> F:
-        options = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
-        try:
-            kernel: F = njit(signature, cache=True, **options)(function)
-        except RuntimeError as error:
-            if "cannot cache" not in str(error):
-                raise
-            warnings.warn(
-                f"reparam: {error}, so every process compiles anew; set NUMBA_CACHE_DIR to a "
-                "folder that can be written to",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-            kernel = njit(signature, **options)(function)
-        return kernel
-
     return decorate
 
 
@@ -218,7 +194,7 @@ def _lead(z: Any, best: Any, winner: Any) -> None:
             winner[r] = j if better else winner[r]
 
 
-@_compiled(SAMPLES)
+@compiled(SAMPLES, "contract")
 def sample_narrow(x: Any, tau: Any, place: Any, y: Any, hot: Any) -> None:
     """Of few classes: LANES rows beside each other in every step, as columns of z."""
     first, starts, each, bits = place
@@ -246,7 +222,7 @@ def sample_narrow(x: Any, tau: Any, place: Any, y: Any, hot: Any) -> None:
                 hot[top + r, winner[r]] = ONE
 
 
-@_compiled(SAMPLES)
+@compiled(SAMPLES, "contract")
 def sample_wide(x: Any, tau: Any, place: Any, y: Any, hot: Any) -> None:
     """Of many classes: row by row, PIECE classes beside each other."""
     first, starts, each, bits = place
@@ -271,7 +247,7 @@ def sample_wide(x: Any, tau: Any, place: Any, y: Any, hot: Any) -> None:
             z[j] *= scale
 
 
-@_compiled("void(float32[:, ::1], float32[:, ::1], float32, float32[:, ::1])")
+@compiled("void(float32[:, ::1], float32[:, ::1], float32, float32[:, ::1])", "contract")
 def pull_back(grad: Any, y: Any, tau: Any, out: Any) -> None:
     """Fill out `(rows, K)` with y (grad - <grad, y>) / tau."""
     rows, classes = y.shape

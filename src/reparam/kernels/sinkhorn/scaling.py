@@ -4,11 +4,15 @@ u = 1 / (K v), v = 1 / (K' u), starting from v = 1. A half-iteration costs n^2 m
 no exponential.
 """
 
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
+from reparam import fast
 from reparam.kernels.sinkhorn.products import products
 
+COMPILED = "reparam.kernels.sinkhorn.compiled"
 REACH = {torch.float32: 20.0, torch.float64: 350.0}
 """How far below 0 the logarithms of K may lie, and how far from 0 those of u and v.
 
@@ -23,7 +27,24 @@ def iterate(m: Tensor, n_iters: int, tol: float) -> tuple[Tensor, Tensor, Tensor
     m: `(B, n, n)`, maximum 0 in each row, and -inf or at least -REACH; overwritten by K. None: the
     factors grew out of reach.
     """
-    k = m.exp_()
+    k = m.exp_().contiguous()
+    us, vs, balanced = _compiled_or_not(k, n_iters, tol)
+    return (k, us, vs, balanced) if _within_reach(us) and _within_reach(vs) else None
+
+
+def _compiled_or_not(k: Tensor, n_iters: int, tol: float) -> tuple[Tensor, Tensor, Tensor]:
+    # Compiled loops take one matrix after the other: they cannot stop when the worst has converged.
+    if tol == 0 and (kernel := _compiled(k)) is not None:
+        us, vs, balanced = kernel.iterate(k, n_iters)
+        return us, vs, balanced
+    return _iterated(k, n_iters, tol)
+
+
+def _compiled(k: Tensor) -> ModuleType | None:
+    return fast.kernel(COMPILED) if k.device.type == "cpu" else None
+
+
+def _iterated(k: Tensor, n_iters: int, tol: float) -> tuple[Tensor, Tensor, Tensor]:
     form = products(k)
     u: list[Tensor] = []
     v = [form.ones()]
@@ -34,9 +55,7 @@ def iterate(m: Tensor, n_iters: int, tol: float) -> tuple[Tensor, Tensor, Tensor
         u.append(sums.reciprocal_())
         v.append(form.along_columns(u[-1]).reciprocal_())
     us, vs = form.joined_u(u), form.joined_v(v)
-    if not _within_reach(us) or not _within_reach(vs):
-        return None
-    return k, us, vs, (k * us[:, -1].unsqueeze(-1)).mul_(vs[:, -1].unsqueeze(-2))
+    return us, vs, (k * us[:, -1].unsqueeze(-1)).mul_(vs[:, -1].unsqueeze(-2))
 
 
 def pullback(k: Tensor, u: Tensor, v: Tensor, grad: Tensor) -> Tensor:
@@ -45,6 +64,9 @@ def pullback(k: Tensor, u: Tensor, v: Tensor, grad: Tensor) -> Tensor:
     With s = K v and u = 1 / s, a gradient g of u is one of -u^2 g for s, which adds its outer
     product with v to that of K, and K' (-u^2 g) to that of v. The outer products are summed last.
     """
+    if (kernel := _compiled(k)) is not None:
+        pulled: Tensor = kernel.pullback(k, u, v, grad)
+        return pulled
     form = products(k)
     direct = (grad * k).mul_(u[:, -1].unsqueeze(-1)).mul_(v[:, -1].unsqueeze(-2))
     weight_u, weight_v = form.parted_u(-u.square()), form.parted_v(-v.square())
