@@ -82,15 +82,16 @@ class _TemperedSoftmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         y, tau = ctx.saved_tensors
+        grad_z = grad * y
+        total = grad_z.sum(ctx.dim, keepdim=True)
         if inspectable() and not torch.is_grad_enabled():  # no second derivative: in place
-            grad_z = grad * y
-            grad_z.addcmul_(y, grad_z.sum(ctx.dim, keepdim=True), value=-1).div_(tau)
+            grad_z.addcmul_(y, total, value=-1).div_(tau)
             if not ctx.needs_input_grad[1]:
                 return grad_z, None, None
             # Where y is 0, so is the gradient beside it.
             log_y = y.clamp(min=torch.finfo(y.dtype).tiny).log_()
             return grad_z, -log_y.mul_(grad_z).sum_to_size(tau.shape), None
-        grad_z = y * (grad - (grad * y).sum(ctx.dim, keepdim=True)) / tau
+        grad_z = torch.addcmul(grad_z, y, total, value=-1) / tau
         grad_tau = None
         if ctx.needs_input_grad[1]:
             # (z - max)/tau and log y differ by a constant per row, and grad_z sums to 0 there.
