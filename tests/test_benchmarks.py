@@ -52,14 +52,14 @@ def test_plain_steps_estimate_the_same_gradient():
 
 
 def test_other_operations_are_compared():
-    """Indices, subsets and gradients run at small shapes, and naive subsets have size k."""
+    """Each runs at small shapes, by one path of ours or by two; naive subsets have size k."""
     contests = [
         others.indices((6, 50), 3),
         others.subset((6, 50)),
         others.gradients("sinkhorn", "naive", (2, 3, 3), others.naive_sinkhorn, others._balanced),
         training.rloo((2, 3, 4)),
     ]
-    assert all(len(compare(contest, 1)) == 1 for contest in contests)
+    assert all(len(compare(contest, 1)) in (1, 2) for contest in contests)
     sizes = others.successive_softmax(torch.zeros(3, 50)).sum(-1)
     torch.testing.assert_close(sizes, torch.full((3,), float(others.K)))
 

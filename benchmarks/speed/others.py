@@ -5,6 +5,7 @@ from benchmarks.speed.measure import Contest, Side
 from benchmarks.speed.relaxed import Sampler, both_ways
 from torch import Tensor
 
+from reparam import fast
 from reparam.functional import (
     gumbel_max,
     gumbel_topk,
@@ -21,6 +22,7 @@ SUBSETS = (512, 1000)
 K = 10
 TAU = 0.7
 ITERATIONS = 20
+COMPILED = {"sinkhorn": "reparam.kernels.sinkhorn.compiled"}
 
 
 def contests() -> list[Contest]:
@@ -72,10 +74,11 @@ def gradients(
 
     def make() -> list[Side]:
         x, w = torch.randn(shape, requires_grad=True), torch.randn(shape)
-        return [
-            Side(standard, both_ways(theirs, x, w)),
-            Side("pure torch", both_ways(ours, x, w), fast=False),
-        ]
+        own = both_ways(ours, x, w)
+        sides = [Side(standard, both_ways(theirs, x, w)), Side("pure torch", own, fast=False)]
+        if operation in COMPILED and fast.kernel(COMPILED[operation]):
+            sides.append(Side("[fast]", own, fast=True))
+        return sides
 
     return Contest(operation, shape, make)
 
