@@ -104,7 +104,7 @@ def successive_softmax(x: Tensor) -> Tensor:
 
 
 def naive_gates(x: Tensor, tau: float = 2 / 3, gamma: float = -0.1, zeta: float = 1.1) -> Tensor:
-    """Equations 10 and 11 of Louizos et al. 2018, as they stand."""
+    """The formulas of Louizos et al. 2018, as they stand."""
     u = torch.rand_like(x).clamp(1e-6, 1 - 1e-6)
     s = torch.sigmoid((u.log() - (1 - u).log() + x) / tau)
     return (s * (zeta - gamma) + gamma).clamp(0, 1)

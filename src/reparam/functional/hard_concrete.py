@@ -24,7 +24,7 @@ def hard_concrete(
     """Sample gates clamp(sigmoid((logits + L) / tau) (zeta - gamma) + gamma, 0, 1), L logistic.
 
     Louizos et al. 2018, "Learning sparse neural networks through L0 regularization",
-    arXiv:1712.01312, equations 10 and 11: their log alpha is `logits`, their beta is tau.
+    arXiv:1712.01312: their log alpha is `logits`, their beta is tau.
 
     logits: any shape; each gate has noise of its own. Infinite logits fix their gates.
     tau: temperature > 0. gamma < 0 and zeta > 1: the interval that the gates are clamped from.
@@ -50,7 +50,7 @@ def hard_concrete(
 
 
 def hard_concrete_eval(logits: Tensor, gamma: float = -0.1, zeta: float = 1.1) -> Tensor:
-    """The gates to evaluate a trained network with, without noise (Louizos et al., equation 13).
+    """The gates to evaluate a trained network with, without noise (Louizos et al. 2018).
 
     >>> hard_concrete_eval(torch.tensor([-3.0, 0.0, 3.0]))
     tensor([0.0000, 0.5000, 1.0000])
@@ -64,7 +64,7 @@ def hard_concrete_eval(logits: Tensor, gamma: float = -0.1, zeta: float = 1.1) -
 def hard_concrete_l0(
     logits: Tensor, tau: float = 2 / 3, gamma: float = -0.1, zeta: float = 1.1
 ) -> Tensor:
-    """P(gate != 0), whose sum is the expected number of open gates (Louizos et al., equation 12).
+    """P(gate != 0), whose sum is the expected number of open gates (Louizos et al. 2018).
 
     >>> hard_concrete_l0(torch.zeros(2), tau=1.0, gamma=-0.5, zeta=1.5)
     tensor([0.7500, 0.7500])
