@@ -2,15 +2,13 @@
 
 import torch
 from torch import Tensor, distributions
-from torch.types import _size
 
-from reparam.checks import working_dtype
-from reparam.distributions.relaxed import smallest
+from reparam.distributions.log_space import LogSpaceSampled
 from reparam.noise import Noise
 from reparam.special.incomplete_gamma import gamma_log_quantile, with_gamma_gradient
 
 
-class Gamma(distributions.Gamma):
+class Gamma(LogSpaceSampled, distributions.Gamma):
     """torch's Gamma, with accurate gradients, noise of one's own, and samples in log space.
 
     Figurnov et al. 2018, "Implicit Reparameterization Gradients", section 4, arXiv:1805.08498.
@@ -24,31 +22,17 @@ class Gamma(distributions.Gamma):
     True
     """
 
-    def rsample(
-        self,
-        sample_shape: _size = torch.Size(),  # noqa: B008
-        noise: Noise | None = None,
-    ) -> Tensor:
-        """Points `(*sample, *batch)`."""
-        dtype = self.rate.dtype
-        return self._log_points(sample_shape, noise).exp().clamp(min=smallest(dtype)).to(dtype)
-
-    def log_rsample(
-        self,
-        sample_shape: _size = torch.Size(),  # noqa: B008
-        noise: Noise | None = None,
-    ) -> Tensor:
-        """Logarithms of points `(*sample, *batch)`, in float32 or float64."""
-        return self._log_points(sample_shape, noise).to(working_dtype(self.rate.dtype))
-
     def log_prob_of_log(self, value: Tensor) -> Tensor:
         """Log-density of the points, without a Jacobian, at their logarithms."""
         a, rate = self.concentration, self.rate
         return torch.xlogy(a, rate) + (a - 1) * value - rate * value.exp() - torch.lgamma(a)
 
-    def _log_points(self, sample_shape: _size, noise: Noise | None) -> Tensor:
-        shape = torch.Size(sample_shape)
-        y = log_gamma(self.concentration, shape.numel(), noise or Noise())
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.rate.dtype
+
+    def _log_points(self, shape: torch.Size, noise: Noise) -> Tensor:
+        y = log_gamma(self.concentration, shape.numel(), noise)
         return y.reshape(self._extended_shape(shape)) - self.rate.double().log()
 
 

@@ -12,7 +12,7 @@ from torch.distributions.utils import lazy_property
 from torch.types import _size
 
 from reparam.checks import check_floating, inspectable, working_dtype
-from reparam.functional.logits import broadcasts
+from reparam.functional.logits import checked_mask
 from reparam.noise import Noise
 
 _KEEPING = (
@@ -233,20 +233,6 @@ def check_same_temperature(q: Relaxed, p: Relaxed) -> None:
             f"kl_divergence: expected two {type(q).__name__} of one temperature, got different; "
             "estimate it as q.log_prob(y) - p.log_prob(y) at samples y of q"
         )
-
-
-def checked_mask(mask: Tensor, name: str, value: Tensor) -> Tensor:
-    """The mask, refused unless it is boolean and broadcasts to the parameter's shape."""
-    if mask.dtype != torch.bool:
-        raise TypeError(
-            f"mask: expected a boolean tensor (True = allowed), got {mask.dtype}; use mask.bool()"
-        )
-    if not broadcasts(mask.shape, value.shape):
-        raise ValueError(
-            f"mask: expected a shape that broadcasts to that of {name}, {tuple(value.shape)}, got "
-            f"{tuple(mask.shape)}"
-        )
-    return mask
 
 
 def _one_of(probs: Tensor | None, logits: Tensor | None) -> tuple[str, Tensor]:

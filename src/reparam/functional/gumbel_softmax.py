@@ -3,14 +3,12 @@
 import torch
 from torch import Tensor
 
-from reparam.checks import check_tau, inspectable
-from reparam.functional.logits import Empty, check_empty, perturbed, prepared
+from reparam.checks import check_tau
+from reparam.functional.logits import Empty, check_empty, is_moderate, perturbed, prepared
 from reparam.functional.soften import hard_argmax, soft_argmax, straight_through
 from reparam.kernels import gumbel_softmax as kernels
 from reparam.noise import Key, Noise
 
-SINGLE = (torch.float32, torch.float16, torch.bfloat16)
-LARGEST_PLAIN = 100.0  # beside logits of this size, noise keeps its precision
 LEAST_PLAIN_TAU = 1e-30  # quotients by it stay finite
 
 
@@ -79,13 +77,8 @@ def _softened(z: Tensor, tau: float | Tensor, hard: bool) -> Tensor:
 
 
 def _is_plain(logits: Tensor, tau: float) -> bool:
-    """Whether nothing needs care: moderate logits, so that neither checks nor shifts are due."""
-    if not (logits.dtype in SINGLE and logits.numel() and inspectable()):
-        return False
-    if not LEAST_PLAIN_TAU <= tau < torch.inf:
-        return False
-    low, high = torch.aminmax(logits.detach())
-    return float(low) > -LARGEST_PLAIN and float(high) < LARGEST_PLAIN
+    """Whether nothing needs care: neither checks nor shifts are due, and quotients are finite."""
+    return LEAST_PLAIN_TAU <= tau < torch.inf and is_moderate(logits)
 
 
 def _plain_sample(logits: Tensor, tau: float, hard: bool, noise: Noise) -> Tensor:

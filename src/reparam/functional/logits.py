@@ -11,6 +11,9 @@ from reparam.noise import Noise
 
 Empty = Literal["error", "zero"]
 
+SINGLE = (torch.float32, torch.float16, torch.bfloat16)
+MODERATE = 100.0  # beside logits of this size, noise keeps its precision
+
 
 def prepared(
     logits: Tensor, dim: int, mask: Tensor | None, empty: Empty, validate: bool
@@ -25,7 +28,7 @@ def prepared(
     if validate:
         _check_values(logits)
     if mask is not None:
-        logits = logits.masked_fill(~_checked_mask(mask, logits), -torch.inf)
+        logits = logits.masked_fill(~checked_mask(mask, "logits", logits), -torch.inf)
     if empty == "error":
         if validate:
             _check_rows(logits, dim)
@@ -35,15 +38,16 @@ def prepared(
     return logits.masked_fill(nothing, 0), nothing
 
 
-def _checked_mask(mask: Tensor, logits: Tensor) -> Tensor:
+def checked_mask(mask: Tensor, name: str, value: Tensor) -> Tensor:
+    """The mask, refused unless it is boolean and broadcasts to the shape of the value so named."""
     if mask.dtype != torch.bool:
         raise TypeError(
             f"mask: expected a boolean tensor (True = allowed), got {mask.dtype}; use mask.bool()"
         )
-    if not broadcasts(mask.shape, logits.shape):
+    if not broadcasts(mask.shape, value.shape):
         raise ValueError(
-            f"mask: expected a shape that broadcasts to the logits' {tuple(logits.shape)}, "
-            f"got {tuple(mask.shape)}"
+            f"mask: expected a shape that broadcasts to that of {name}, {tuple(value.shape)}, got "
+            f"{tuple(mask.shape)}"
         )
     return mask
 
@@ -69,6 +73,14 @@ def _check_rows(logits: Tensor, dim: int) -> None:
             f"{nothing.numel()} rows with none (all masked or -inf); allow one, or for "
             "gumbel_softmax pass empty='zero'"
         )
+
+
+def is_moderate(logits: Tensor) -> bool:
+    """Whether every class is allowed and the noise keeps its precision beside the logits."""
+    if not (logits.dtype in SINGLE and logits.ndim and logits.numel() and inspectable()):
+        return False
+    low, high = torch.aminmax(logits.detach())
+    return float(low) > -MODERATE and float(high) < MODERATE
 
 
 def perturbed(logits: Tensor, n: int, noise: Noise) -> Tensor:

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from reparam.checks import check_count, check_floating, check_tau, inspectable, working_dtype
-from reparam.functional.gumbel_softmax import LARGEST_PLAIN, SINGLE
-from reparam.functional.logits import perturbed, prepared
+from reparam.functional.logits import is_moderate, perturbed, prepared
 from reparam.functional.soften import beside_classes, straight_through
 from reparam.kernels import topk as kernels
 from reparam.kernels.exponentials import Source
@@ -42,7 +41,7 @@ def gumbel_topk(
     [0, 2, 3]
     """
     noise = Noise(generator, key=key)
-    moderate = mask is None and _is_moderate(logits)
+    moderate = mask is None and is_moderate(logits)
     if not moderate:
         logits, _ = prepared(logits, dim, mask, "error", validate)
     _check_k(logits, k, dim, validate and not moderate)
@@ -260,14 +259,6 @@ def _tangent(y: Tensor, rate: Tensor) -> Tensor:
 def _logit_or_zero(y: Tensor) -> Tensor:
     inside = (y > 0) & (y < 1)
     return torch.where(inside, torch.where(inside, y, 0.5).logit(), 0)
-
-
-def _is_moderate(logits: Tensor) -> bool:
-    """Whether every class is allowed and the noise keeps its precision beside the logits."""
-    if not (logits.dtype in SINGLE and logits.ndim and logits.numel() and inspectable()):
-        return False
-    low, high = torch.aminmax(logits.detach())
-    return float(low) > -LARGEST_PLAIN and float(high) < LARGEST_PLAIN
 
 
 def _check_k(logits: Tensor, k: int, dim: int, validate: bool = False) -> None:
