@@ -1,5 +1,6 @@
-"""Peak memory of a call on the CPU, as torch's own allocator sees it."""
+"""Peak memory of a call on the CPU, as torch's own allocator sees it; and memory kept."""
 
+import ctypes
 from collections.abc import Callable
 
 from torch.profiler import ProfilerActivity, profile
@@ -24,3 +25,16 @@ def peak(call: Callable[[], object], warm: bool = True) -> int:
         held += size
         top = max(top, held)
     return top
+
+
+def keep_freed() -> None:
+    """Have glibc keep freed blocks below 32 MB, where it is the C library.
+
+    It gives them back to the system or not by what happens to lie beside them: for one and the
+    same operation, some processes pay page faults at every call and others never.
+    """
+    adjust = getattr(ctypes.CDLL(None), "mallopt", None)
+    if adjust is not None:
+        trim_threshold, mmap_threshold = -1, -3
+        adjust(trim_threshold, -1)
+        adjust(mmap_threshold, 32 * 2**20)

@@ -1,10 +1,12 @@
 """Gumbel-Softmax."""
 
+from typing import TypeGuard
+
 import torch
 from torch import Tensor
 
 from reparam.checks import check_tau
-from reparam.functional.logits import Empty, check_empty, is_moderate, perturbed, prepared
+from reparam.functional.logits import MODERATE, Empty, check_empty, perturbed, prepared, reach
 from reparam.functional.soften import hard_argmax, soft_argmax, straight_through
 from reparam.kernels import gumbel_softmax as kernels
 from reparam.noise import Key, Noise
@@ -47,11 +49,13 @@ def gumbel_softmax(
     check_tau(tau)
     check_empty(empty)
     noise = Noise(generator, key=key)
-    known = mask is None and -logits.ndim <= dim < logits.ndim
-    if known and not isinstance(tau, Tensor) and _is_plain(logits, tau):
-        if dim in (-1, logits.ndim - 1):
-            return _plain_sample(logits, tau, hard, noise)
-        return _plain_sample(logits.movedim(dim, -1), tau, hard, noise).movedim(-1, dim)
+    if mask is None and -logits.ndim <= dim < logits.ndim and _is_plain(tau):
+        size = reach(logits)
+        if size < MODERATE:
+            if dim in (-1, logits.ndim - 1):
+                return _plain_sample(logits, tau, hard, noise, size)
+            moved = logits.movedim(dim, -1)
+            return _plain_sample(moved, tau, hard, noise, size).movedim(-1, dim)
     logits, excluded = prepared(logits, dim, mask, empty, validate)
     z = perturbed(logits.movedim(dim, -1), 1, noise)[0]
     y = _softened(z, tau, hard).movedim(-1, dim).to(logits.dtype)
@@ -62,12 +66,11 @@ def gumbel_softmax_samples(
     logits: Tensor, n: int, tau: float | Tensor, hard: bool, noise: Noise
 ) -> Tensor:
     """Samples `(n, *batch, K)` of checked logits `(*batch, K)`, by the fastest way for the size."""
-    free = noise.uniforms is None
-    if free and not isinstance(tau, Tensor) and _is_plain(logits, tau):
+    if noise.uniforms is None and _is_plain(tau) and (size := reach(logits)) < MODERATE:
         if n == 1:
-            return _plain_sample(logits, tau, hard, noise).unsqueeze(0)
+            return _plain_sample(logits, tau, hard, noise, size).unsqueeze(0)
         if kernels.serves(logits):
-            return kernels.gumbel_softmax(logits, tau, hard, noise, n)
+            return kernels.gumbel_softmax(logits, tau, hard, noise, n, size=size)
     return _softened(perturbed(logits, n, noise), tau, hard).to(logits.dtype)
 
 
@@ -76,21 +79,27 @@ def _softened(z: Tensor, tau: float | Tensor, hard: bool) -> Tensor:
     return straight_through(hard_argmax(z), y) if hard else y
 
 
-def _is_plain(logits: Tensor, tau: float) -> bool:
-    """Whether nothing needs care: neither checks nor shifts are due, and quotients are finite."""
-    return LEAST_PLAIN_TAU <= tau < torch.inf and is_moderate(logits)
+def _is_plain(tau: float | Tensor) -> TypeGuard[float]:
+    """Whether quotients of moderate logits by tau are finite, and nobody learns it."""
+    return not isinstance(tau, Tensor) and LEAST_PLAIN_TAU <= tau < torch.inf
 
 
-def _plain_sample(logits: Tensor, tau: float, hard: bool, noise: Noise) -> Tensor:
-    """One sample where nothing needs care, by the fastest way for the size."""
+def _plain_sample(logits: Tensor, tau: float, hard: bool, noise: Noise, size: float) -> Tensor:
+    """One sample of moderate logits up to +-size, by the fastest way for their number."""
     if kernels.serves(logits):
         # Not [0], whose gradient would be copied.
-        return kernels.gumbel_softmax(logits, tau, hard, noise).squeeze(0)
+        return kernels.gumbel_softmax(logits, tau, hard, noise, size=size).squeeze(0)
     rows = logits.float()
     z = torch.add(_negative_gumbel(rows, noise).mul_(-1 / tau), rows, alpha=1 / tau)
     y = torch.softmax(z, -1)
-    y = straight_through(hard_argmax(z), y) if hard else y
+    y = straight_through(_hot(z), y) if hard else y
     return y if y.dtype == logits.dtype else y.to(logits.dtype)
+
+
+def _hot(z: Tensor) -> Tensor:
+    """What `hard_argmax` is, in place."""
+    top = z.detach().argmax(-1, keepdim=True)
+    return torch.zeros_like(z).scatter_(-1, top, 1.0)
 
 
 def _negative_gumbel(rows: Tensor, noise: Noise) -> Tensor:

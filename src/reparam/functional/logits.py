@@ -1,6 +1,7 @@
 """What every operation on logits asks of its arguments, and how noise is added to them."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Literal
 
 import torch
@@ -77,10 +78,15 @@ def _check_rows(logits: Tensor, dim: int) -> None:
 
 def is_moderate(logits: Tensor) -> bool:
     """Whether every class is allowed and the noise keeps its precision beside the logits."""
+    return reach(logits) < MODERATE
+
+
+def reach(logits: Tensor) -> float:
+    """The largest absolute value; infinite or NaN where values cannot be seen or need care."""
     if not (logits.dtype in SINGLE and logits.ndim and logits.numel() and inspectable()):
-        return False
+        return inf
     low, high = torch.aminmax(logits.detach())
-    return float(low) > -MODERATE and float(high) < MODERATE
+    return max(-float(low), float(high))
 
 
 def perturbed(logits: Tensor, n: int, noise: Noise) -> Tensor:

@@ -23,11 +23,13 @@ def exponentials(like: Tensor, source: Source) -> Callable[[Tensor], Tensor]:
     if isinstance(source, tuple):
         return _Keyed(like, *source)
     words = torch.empty(0, dtype=torch.int64)  # two numbers each: twice as fast as drawn singly
+    least = torch.tensor(-(2.0**-32))
 
     def fill(out: Tensor) -> Tensor:
         drawn = words.resize_(out.numel() // 2 + 1).random_(-(2**63), None, generator=source)
         bits = drawn.view(torch.int32)[: out.numel()].view(out.shape).bitwise_and_(2**31 - 1)
-        return _negative_log1p_(out.copy_(bits).mul_(-(2.0**-31) * LARGEST).sub_(2.0**-32))
+        u = torch.add(least, out.copy_(bits), alpha=-(2.0**-31) * LARGEST, out=out)
+        return _negative_log1p_(u)
 
     return fill
 

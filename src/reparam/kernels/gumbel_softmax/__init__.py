@@ -24,17 +24,20 @@ def serves(logits: Tensor) -> bool:
     return logits.numel() >= SMALLEST and logits.device.type == "cpu"
 
 
-def gumbel_softmax(logits: Tensor, tau: float, hard: bool, noise: Noise, n: int = 1) -> Tensor:
+def gumbel_softmax(
+    logits: Tensor, tau: float, hard: bool, noise: Noise, n: int = 1, *, size: float
+) -> Tensor:
     """Samples `(n, *batch, K)` of single or half precision logits `(*batch, K)`, of their dtype.
 
     Computed in float32; differentiable, twice. hard: the one-hot of the largest entry (the first,
-    among equals), with the soft gradient.
+    among equals), with the soft gradient. size: the largest absolute value of the logits.
     """
     if logits.device.type == "cuda":
-        kernel, rows = on_gpu(logits.device), logits
+        y: Tensor = on_gpu(logits.device).gumbel_softmax(logits, tau, hard, noise, n)  # type: ignore[union-attr]
+    elif kernel := fast.kernel(f"{__name__}.compiled"):
+        y = kernel.gumbel_softmax(logits.float(), tau, hard, noise, n)
     else:
-        kernel, rows = fast.kernel(f"{__name__}.compiled"), logits.float()
-    y: Tensor = (kernel or chunked).gumbel_softmax(rows, tau, hard, noise, n)
+        y = chunked.gumbel_softmax(logits.float(), tau, hard, noise, n, size=size)
     return y.to(logits.dtype)
 
 
