@@ -46,6 +46,7 @@ def form(request, monkeypatch):
     elif request.param != "chosen":
         monkeypatch.setenv("REPARAM_FAST", "0")
         monkeypatch.setattr(products, "SMALL", 0 if request.param == "apart" else 10**6)
+        monkeypatch.setattr(scaling, "LARGE", 0)
     return request.param
 
 
@@ -144,6 +145,19 @@ def test_stops_when_the_worst_matrix_is_within_tol(form):
     torch.testing.assert_close(stopped, sinkhorn(x, 1.0, taken)[0], rtol=1e-12, atol=1e-14)
     assert residual.max() <= 1e-4 < sinkhorn(x, 1.0, taken - 1)[1].max()
     assert sinkhorn(x, 1.0, 3, 1e-4)[1].max() > 1e-4
+
+
+@pytest.mark.parametrize("form", ["chosen", "apart"], indirect=True)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_iterations_that_change_nothing_are_left_out(form, dtype):
+    """u and v stay as they are once the residual has come down to rounding."""
+    x = scores(3, 8, 8, dtype=dtype)
+    result = scaling.iterate(x - x.amax(-1, keepdim=True), 500, 0.0)
+    assert result is not None
+    _, _, v, p = result
+    changes = (v[:, 1:] != v[:, :-1]).any(-1).sum(-1)
+    assert changes.max() < 60
+    assert ((p.sum(-1) - 1).abs() <= 2 * scaling.ROUNDING[dtype]).all()
 
 
 def test_rows_of_a_batch_are_independent(form):

@@ -33,8 +33,8 @@ def sinkhorn(
         learned.
     n_iters: normalizations of rows and then of columns, at most.
     tol: stop when the residual of every matrix of the batch is at most this. A result may then
-        vary with its batch, within tol; 0 takes n_iters always, as `torch.compile` and
-        `torch.func` do.
+        vary with its batch, within tol; at 0 iterations are left out only where they would
+        change the last digits. `torch.compile` and `torch.func` take n_iters always.
 
     >>> p, residual = sinkhorn(torch.tensor([[2.0, 0.0], [0.0, 0.0]]))
     >>> round(p[0, 0].item(), 4)  # sigmoid((2 + 0 - 0 - 0) / 2)

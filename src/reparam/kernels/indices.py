@@ -2,8 +2,8 @@
 
 The plain formula is `(logits + G).argmax(-1)`, a race that takes one random number for each class.
 One for each draw is enough: the inverse of the distribution function; for many classes in two
-levels, blocks of about sqrt(K / n) classes first and then the classes of one block. A key has its race,
-so that it gives the class that it gives to every other operation.
+levels, blocks of about sqrt(K / n) classes first and then the classes of one block. A key has its
+race, so that it gives the class that it gives to every other operation.
 """
 
 from collections.abc import Iterator

@@ -5,6 +5,7 @@ keeps each result. But every iterate is `exp(M + f[:, None] + g)`, M = log_alpha
 vectors f and g: these are all that is iterated here, and all that is saved.
 """
 
+from math import log
 from types import ModuleType
 from typing import Any
 
@@ -66,7 +67,7 @@ def _iterate(
         drop, divisor = _drop(x.to(dtype)), tau.to(dtype)
         lowest = _lowest(drop) / divisor
         if float(lowest.min()) >= -scaling.REACH[dtype]:
-            result = scaling.iterate(drop.div_(divisor), n_iters, tol)
+            result = scaling.iterate(drop.div_(divisor * log(2)), n_iters, tol)
             if result is not None:
                 return scaling, *result
     m = _drop(x.double()).div_(tau.double())

@@ -6,12 +6,15 @@ from torch import Tensor
 from reparam.kernels.sinkhorn import loops
 
 
-def iterate(k: Tensor, n_iters: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The u `(B, T, n)`, v `(B, T + 1, n)` and P of K `(B, n, n)`, as in `scaling.iterate`."""
+def iterate(k: Tensor, n_iters: int, tol: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The u `(B, T, n)`, v `(B, T + 1, n)` and P of K `(B, n, n)`, as in `scaling.iterate`.
+
+    T is n_iters: a matrix that has converged, whatever the others do, repeats its u and v.
+    """
     matrices, _, size = k.shape
     u, v = k.new_empty(matrices, n_iters, size), k.new_empty(matrices, n_iters + 1, size)
     balanced = torch.empty_like(k)
-    loops.iterate(*(t.numpy() for t in (k, u, v, balanced)))
+    loops.iterate(k.numpy(), u.numpy(), v.numpy(), balanced.numpy(), tol)
     return u, v, balanced
 
 

@@ -4,6 +4,7 @@ u = 1 / (K v), v = 1 / (K' u), starting from v = 1. A half-iteration costs n^2 m
 no exponential.
 """
 
+from math import exp
 from types import ModuleType
 
 import torch
@@ -21,13 +22,19 @@ float32, an error of eps in the logarithms, relative to them, is one of 2e-6 in 
 """
 
 
+ROUNDING = {torch.float32: 2.0**-22, torch.float64: 2.0**-51}
+"""Residuals at which a further iteration changes nothing but the rounding."""
+
+LARGE = 100_000  # elements, from which on looking at the residual costs next to nothing
+
+
 def iterate(m: Tensor, n_iters: int, tol: float) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
     """K, the u `(B, T, n)` and v `(B, T + 1, n)` of T <= n_iters iterations, and P; or None.
 
-    m: `(B, n, n)`, maximum 0 in each row, and -inf or at least -REACH; overwritten by K. None: the
-    factors grew out of reach.
+    m: logarithms of base 2 `(B, n, n)`, maximum 0 in each row, and -inf or at least -REACH in base
+    e; overwritten by K. None: the factors grew out of reach.
     """
-    k = m.exp_().contiguous()
+    k = m.exp2_().contiguous()  # four times as fast as exp
     us, vs, balanced = _compiled_or_not(k, n_iters, tol)
     return (k, us, vs, balanced) if _within_reach(us) and _within_reach(vs) else None
 
@@ -35,8 +42,10 @@ def iterate(m: Tensor, n_iters: int, tol: float) -> tuple[Tensor, Tensor, Tensor
 def _compiled_or_not(k: Tensor, n_iters: int, tol: float) -> tuple[Tensor, Tensor, Tensor]:
     # Compiled loops take one matrix after the other: they cannot stop when the worst has converged.
     if tol == 0 and (kernel := _compiled(k)) is not None:
-        us, vs, balanced = kernel.iterate(k, n_iters)
+        us, vs, balanced = kernel.iterate(k, n_iters, ROUNDING[k.dtype])
         return us, vs, balanced
+    if tol == 0 and k.numel() >= LARGE:
+        tol = ROUNDING[k.dtype]
     return _iterated(k, n_iters, tol)
 
 
@@ -50,7 +59,7 @@ def _iterated(k: Tensor, n_iters: int, tol: float) -> tuple[Tensor, Tensor, Tens
     v = [form.ones()]
     for _ in range(n_iters):
         sums = form.along_rows(v[-1])
-        if u and tol > 0 and float((sums * u[-1] - 1).abs().max()) <= tol:
+        if u and tol > 0 and _farthest_from_one(sums * u[-1]) <= tol:
             break
         u.append(sums.reciprocal_())
         v.append(form.along_columns(u[-1]).reciprocal_())
@@ -83,6 +92,12 @@ def pullback(k: Tensor, u: Tensor, v: Tensor, grad: Tensor) -> Tensor:
     return grad_k.mul_(k).add_(direct)
 
 
+def _farthest_from_one(x: Tensor) -> float:
+    low, high = torch.aminmax(x)
+    return max(1 - float(low), float(high) - 1)
+
+
 def _within_reach(factors: Tensor) -> bool:
-    low, high = (float(x.log()) for x in torch.aminmax(factors))
-    return -REACH[factors.dtype] <= low and high <= REACH[factors.dtype]
+    low, high = torch.aminmax(factors)
+    reach = exp(REACH[factors.dtype])
+    return float(low) * reach >= 1 and float(high) <= reach
