@@ -13,6 +13,7 @@ from reparam.estimators import Relax
 from reparam.models import surrogate
 from reparam.problems import Problem
 from reparam.problems.moments import Moments, exact_moments, sampled_moments
+from reparam.problems.traces import noise_event
 from reparam.report.listing import claims, evaluations, fits, instance, serves, spec
 
 PAGES = Path(__file__).parent / "estimators"
@@ -21,7 +22,8 @@ DRAWS = 20_000
 
 def page(name: str, cls: type[Estimator]) -> str:
     """The whole page."""
-    return f"{head(name, cls)}\n## On the reference problems\n\n{NOTE}\n\n{table(cls)}"
+    rows = table(cls)
+    return head(name, cls) + (f"\n## On the reference problems\n\n{NOTE}\n\n{rows}" if rows else "")
 
 
 def head(name: str, cls: type[Estimator]) -> str:
@@ -62,8 +64,8 @@ NOTE = (
 
 
 def table(cls: type[Estimator]) -> str:
-    """Bias and variance on every problem that the estimator serves."""
-    lines = ["| problem | gradient | bias | variance |", "|---|---|---|---|"]
+    """Bias and variance on every problem that the estimator serves; empty if it serves none."""
+    lines = []
     for name, make in PROBLEMS.items():
         problem = make()
         if not fits(instance(cls), problem.q()):
@@ -77,14 +79,16 @@ def table(cls: type[Estimator]) -> str:
         # The quadrature over a relaxation's noise is good to three digits.
         digits = 3 if cls.anneals or error else 6
         lines.append(f"| {name} | {size:.4f} | {bias} | {moments.variance:.{digits}g}{error} |")
-    return "\n".join(lines) + "\n"
+    header = ["| problem | gradient | bias | variance |", "|---|---|---|---|"]
+    return "\n".join([*header, *lines]) + "\n" if lines else ""
 
 
 def measured(cls: type[Estimator], problem: Problem) -> Moments:
     """Exact moments where they can be had, else sampled ones."""
     q = problem.q()
     if cls is Relax:
-        estimator: Estimator = Relax(network(q.event_shape.numel(), len(q.event_shape)))
+        own = noise_event(q)
+        estimator: Estimator = Relax(network(own.numel(), len(own)))
     else:
         estimator = instance(cls)
     n = 1

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Independent, OneHotCategorical
 
 from acceptance import seeded
+from reparam.distributions import PlackettLuce, Subset
 from reparam.families import Family
 
 
@@ -24,6 +25,11 @@ CASES = {
     "bernoulli-grid": Independent(Bernoulli(logits=logits_of(2, 2, 2)), 2),
     "onehot-grid": Independent(OneHotCategorical(logits=logits_of(2, 2, 1, 3)), 2),
     "nested": Independent(Independent(Bernoulli(logits=logits_of(2, 2, 2)), 1), 1),
+    "subset": Subset(2, logits_of(2, 4)),
+    "subsets": Independent(Subset(2, logits_of(2, 2, 3)), 1),
+    "ranking": PlackettLuce(logits_of(2, 3)),
+    "top-ranking": PlackettLuce(logits_of(2, 4), 2),
+    "rankings": Independent(PlackettLuce(logits_of(2, 2, 2)), 1),
     "nothing-reinterpreted": Independent(Bernoulli(logits=logits_of(3)), 0),
 }
 every_case = pytest.mark.parametrize("name", CASES)
@@ -33,8 +39,11 @@ every_relaxable = pytest.mark.parametrize(
 
 
 def set_logits(f: Family, logits: Tensor) -> None:
-    """Give a family other logits, without torch's normalization of them."""
+    """Give a family other logits, without torch's normalization of those it normalizes."""
     while hasattr(f, "base"):
         f.logits = logits
         f = f.base
-    f.logits = logits
+    if hasattr(f, "q"):
+        f.__init__(type(f.q)(k=f.q.k, logits=logits))
+    else:
+        f.logits = logits

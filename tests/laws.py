@@ -15,9 +15,10 @@ from torch.distributions import Bernoulli, Distribution, OneHotCategorical
 
 import reparam as rp
 from reparam import Enumerate, Estimator
-from reparam.families import log_prob, support
+from reparam.families import is_discrete, support
 from reparam.problems import Problem
-from reparam.problems.nodes import nodes, outcomes
+from reparam.problems.nodes import nodes
+from reparam.problems.traces import noise_event
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 
@@ -56,20 +57,28 @@ def exact(estimator: Estimator, problem: Problem, n: int) -> dict[str, Tensor]:
 def multisample_bound(problem: Problem, n: int) -> Tensor:
     """E log (1/n) sum exp f over n independent points.
 
-    Over all tuples of outcomes; for continuous q, over quadrature nodes placed by their path.
+    One point after another, by the problem's own rule; for continuous q, over quadrature nodes
+    placed by their path.
     """
     q = problem.q()
     if problem.discrete:
-        every = outcomes(q)
-        tuples = torch.cartesian_prod(*[torch.arange(len(every))] * n).reshape(-1, n)
-        weights = log_prob(q, every)[tuples].sum(1).exp()
-        costs = problem.cost(every, problem.weight)[tuples].transpose(0, 1)
-    else:
-        weights, noise = nodes(rp.Pathwise(), q, n)
-        params = {k: v.expand(len(weights), *v.shape) for k, v in problem.params.items()}
-        points = rp.Pathwise().draw(problem.build(params), n, noise=noise).points
-        costs = problem.cost(points, problem.weight)
+        return _bound_given(problem, n, ())
+    weights, noise = nodes(rp.Pathwise(), q, n)
+    params = {k: v.expand(len(weights), *v.shape) for k, v in problem.params.items()}
+    points = rp.Pathwise().draw(problem.build(params), n, noise=noise).points
+    costs = problem.cost(points, problem.weight)
     return (weights * (torch.logsumexp(costs, 0) - math.log(n))).sum(0)
+
+
+def _bound_given(problem: Problem, n: int, costs: tuple[Tensor, ...]) -> Tensor:
+    if len(costs) == n:
+        return torch.logsumexp(torch.stack(costs), 0) - math.log(n)
+
+    def over_the_next(points: Tensor) -> Tensor:
+        each = problem.cost(points, problem.weight)
+        return torch.stack([_bound_given(problem, n, (*costs, cost)) for cost in each])
+
+    return problem.integrate(problem.q(), over_the_next)
 
 
 def telling_n(estimator: Estimator) -> int:
@@ -320,9 +329,14 @@ class Wave(torch.nn.Module):
         return wave.sum(self.dims) if self.dims else wave
 
 
+def own_shape(q: Distribution) -> torch.Size:
+    """The shape of a row's perturbed logits; of what has none, its event shape."""
+    return noise_event(q) if is_discrete(q) else q.event_shape
+
+
 def noise_shape(estimator: Estimator, q: Distribution, n: int) -> tuple[int, ...]:
     """The shape of the uniforms that an estimator takes."""
-    event = q.event_shape
+    event = own_shape(q)
     if isinstance(estimator, rp.SumAndSample | rp.UnorderedSet):
         event = (len(support(q)),)
     parts = ()

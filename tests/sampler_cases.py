@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Poisson
 from torch.utils._pytree import tree_leaves
 
 from distribution_cases import CASES
@@ -22,11 +22,18 @@ VALUES = {bool: True, int: 2, float | Tensor: 0.7}
 zeros = torch.zeros(3)
 OTHERS = [
     distributions.Dirichlet(zeros.exp()),
+    distributions.HardConcrete(zeros[0]),
     distributions.LogDirichlet(zeros.exp()),
+    distributions.PerturbAndMap(zeros, functional.hard_argmax),
+    distributions.Permutation(torch.zeros(3, 3)),
+    distributions.PlackettLuce(zeros),
     distributions.RelaxedBernoulli(0.5, logits=zeros[0]),
     distributions.RelaxedBernoulliStraightThrough(0.5, logits=zeros[0]),
+    distributions.RelaxedCount(0.5, Poisson(zeros[0].exp())),
+    distributions.RelaxedCountStraightThrough(0.5, Poisson(zeros[0].exp())),
     distributions.RelaxedOneHotCategorical(0.5, logits=zeros),
     distributions.RelaxedOneHotCategoricalStraightThrough(0.5, logits=zeros),
+    distributions.Subset(2, zeros),
     distributions.VonMisesFisher(torch.eye(3)[0], torch.tensor(2.0)),
 ]
 

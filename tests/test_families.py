@@ -81,13 +81,18 @@ def test_independent_parts_are_the_base_family(name):
         base = base.base_dist
     f, g = family(q), family(base)
     z = f.perturb(5, Noise(seeded(1)))
-    assert z.shape == (5, *q.batch_shape, *q.event_shape)
+    assert z.shape == (5, *f.logits.shape)
     assert torch.equal(z, g.perturb(5, Noise(seeded(1))))
     assert torch.equal(f.hard(z), g.hard(z))
     assert torch.equal(f.soft(z, 0.5), g.soft(z, 0.5))
-    points = f.hard(z)
-    conditioned = f.condition(points, Noise(seeded(2)))
-    assert torch.equal(conditioned, g.condition(points, Noise(seeded(2))))
+    trace = f.trace(z)
+    assert torch.equal(trace, g.trace(z))
+    assert torch.equal(f.outcome(trace), f.hard(z))
+    conditioned = f.condition(trace, Noise(seeded(2)))
+    assert torch.equal(conditioned, g.condition(trace, Noise(seeded(2))))
+    each = g.trace_log_prob(trace)
+    parts = tuple(range(1 + len(q.batch_shape), each.ndim))
+    torch.testing.assert_close(f.trace_log_prob(trace), each.sum(parts) if parts else each)
 
 
 def test_soft_points_are_the_tempered_argmax():

@@ -7,9 +7,11 @@ from torch import distributions as D
 import reparam as rp
 from acceptance import needs_compiler, seeded
 from reparam.distributions import (
+    Beta,
     Implicit,
     InverseGaussian,
     MixtureSameFamily,
+    StudentT,
     TruncatedNormal,
     VonMises,
     VonMisesFisher,
@@ -179,3 +181,16 @@ def test_a_mixture_compiles_to_machine_code():
     share = torch.sigmoid(torch.tensor(1.0)).item()
     assert abs((x > 0).double().mean() - share) < 5.4 * (share * (1 - share) / 4000) ** 0.5
     assert torch.autograd.grad(x.sum(), logits)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("kind", [Beta, InverseGaussian, StudentT])
+def test_compiles_where_no_parameter_learns(kind):
+    """The same key gives the same samples, eager and compiled, without a gradient to attach."""
+    parameters = torch.full((3,), 2.0), torch.full((3,), 1.5)
+
+    def draw():
+        return kind(*parameters, validate_args=False).rsample((2,), noise=Noise(key=0))
+
+    torch._dynamo.reset()
+    compiled = torch.compile(draw, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(), draw())

@@ -6,8 +6,9 @@ import pytest
 import torch
 from scipy import stats
 
-from acceptance import assert_follows
+from acceptance import assert_follows, seeded
 from reparam.distributions import Logistic
+from reparam.noise import Noise
 
 DOUBLE = {"dtype": torch.float64}
 law = stats.logistic(0.7, 1.9)
@@ -59,6 +60,27 @@ def test_samples_follow_the_law_and_carry_gradients():
     torch.testing.assert_close(gradients[1], ((points - 0.7) / 1.9).sum())
 
 
+def test_levels_end_at_the_ends():
+    """Infinite at 0 and 1, and no NaN passes from there to the parameters; float32 stays so."""
+    scale = torch.tensor(2.0, requires_grad=True)
+    x = Logistic(0.0, scale).icdf(torch.tensor([0.0, 0.75, 1.0]))
+    assert x[[0, 2]].tolist() == [-math.inf, math.inf]
+    assert x.dtype == torch.float32
+    assert torch.autograd.grad(x[1], scale)[0].item() == pytest.approx(math.log(3))
+
+
+def test_given_noise_drives_rsample():
+    """Uniforms come out as quantiles, generators and keys repeat, and the two are exclusive."""
+    u = torch.rand(3, 2, generator=seeded(0), **DOUBLE)
+    wide = q.expand((2,))
+    torch.testing.assert_close(wide.rsample((3,), Noise(uniforms=u)), wide.icdf(u))
+    for source in ({"generator": seeded(1)}, {"key": 1}):
+        first, second = (wide.rsample((3,), Noise(**source)) for _ in range(2))
+        assert torch.equal(first, second) == ("key" in source)
+    with pytest.raises(ValueError, match="expected one source of randomness"):
+        wide.rsample((3,), Noise(seeded(0), key=1))
+
+
 def test_shapes_broadcast_and_expand():
     """As torch's own distributions do."""
     wide = Logistic(torch.zeros(3, 1), torch.ones(2))
@@ -80,5 +102,6 @@ def test_wrong_parameters_are_refused(loc, scale):
 
 def test_wrong_values_are_refused():
     """A NaN is outside the support."""
-    with pytest.raises(ValueError, match="within the support"):
-        Logistic(0.0, 1.0, validate_args=True).log_prob(torch.tensor(torch.nan))
+    for method in ("log_prob", "cdf"):
+        with pytest.raises(ValueError, match="within the support"):
+            getattr(Logistic(0.0, 1.0, validate_args=True), method)(torch.tensor(torch.nan))

@@ -126,6 +126,19 @@ def test_components_of_different_supports():
     torch.testing.assert_close(gradient, -slope / p)
 
 
+def test_vectors_of_different_supports():
+    """Of one component, each entry is its quantile; of two that do not touch, in turn."""
+    low = torch.tensor([[[-3.0, 0.0]], [[1.0, 4.0]]], **DOUBLE)
+    parts = D.Independent(TruncatedNormal(torch.zeros_like(low), 1.0, low, low + 1), 2)
+    u = torch.tensor([[[0.15, 0.5]], [[0.65, 0.25]]], **DOUBLE)
+    q = MixtureSameFamily(D.Categorical(torch.tensor([0.3, 0.7], **DOUBLE)), parts)
+    x = q.rsample((2,), Noise(uniforms=u))
+    # The first entry says which component it is; given that, the second is that one's own.
+    inner = torch.stack([torch.tensor([0.5, 0.5]), torch.tensor([0.5, 0.25])]).unsqueeze(1)
+    torch.testing.assert_close(x, parts.base_dist.icdf(inner.double()))
+    assert q.support.check(x).all()
+
+
 def test_weights_have_their_gradient_in_both_tails():
     """dx/dlogit = -(F_k - F) pi_k / p, at a level of 1e-6 from either end, in float32 too."""
     for dtype in (torch.float32, torch.float64):
@@ -136,6 +149,19 @@ def test_weights_have_their_gradient_in_both_tails():
         low, high = (torch.autograd.grad(v, logits, retain_graph=True)[0] for v in x)
         torch.testing.assert_close(low, -high.flip(0), rtol=1e-5, atol=0)
         assert 0.05 < high[1] < 0.2
+
+
+def test_derivatives_of_normals_are_exact():
+    """First and second, of a batch, by differences of the roots of the CDF."""
+    noise = Noise(uniforms=torch.rand(3, 2, generator=seeded(3), **DOUBLE))
+
+    def draw(logits, loc, raw):
+        parts = D.Normal(loc, raw.exp())
+        return MixtureSameFamily(D.Categorical(logits=logits), parts).rsample((3,), noise)
+
+    parameters = random(2, 3), random(2, 3, seed=1), random(2, 3, seed=2)
+    assert torch.autograd.gradcheck(draw, parameters, atol=1e-6)
+    assert torch.autograd.gradgradcheck(draw, parameters, atol=1e-5)
 
 
 def test_other_components_sample_but_have_no_gradient():

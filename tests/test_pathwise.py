@@ -11,6 +11,9 @@ from torch import distributions as D
 import reparam as rp
 from acceptance import assert_follows, seeded
 from continuous_cases import CASES, COSTS
+from reparam import distributions as R
+from reparam.families import sample
+from reparam.noise import Noise
 
 every_case = pytest.mark.parametrize("name", CASES)
 t = torch.arange(-8, 8.005, 0.01, dtype=torch.float64)
@@ -164,6 +167,24 @@ def test_what_cannot_be_differentiated_is_refused(q, name):
     message = re.escape(f"whose samples can be differentiated, got {name}; use 'score' or 'rloo'")
     with pytest.raises(TypeError, match=message):
         rp.Pathwise().draw(q)
+
+
+STRAIGHT = [
+    R.RelaxedBernoulliStraightThrough(0.5, logits=torch.zeros(2)),
+    R.RelaxedOneHotCategoricalStraightThrough(0.5, logits=torch.zeros(3)),
+    R.RelaxedCountStraightThrough(0.5, D.Poisson(torch.ones(2))),
+]
+STRAIGHT += [D.Independent(STRAIGHT[0], 1)]
+STRAIGHT += [D.TransformedDistribution(STRAIGHT[2], [D.AffineTransform(0.0, 2.0)])]
+
+
+@pytest.mark.parametrize("q", STRAIGHT, ids=lambda q: type(q).__name__)
+def test_the_librarys_straight_through_is_refused(q):
+    """Its gradient is biased; the message says whose is. Score functions take it all the same."""
+    message = "whose samples have an unbiased gradient, got .*'straight-through-gumbel-softmax'"
+    with pytest.raises(TypeError, match=message):
+        rp.Pathwise().draw(q)
+    assert sample(q, 2, Noise(seeded(0))).shape == (2, *q.batch_shape, *q.event_shape)
 
 
 def test_torch_straight_through_is_refused():

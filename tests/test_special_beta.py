@@ -140,6 +140,20 @@ def test_quantiles_have_their_closed_form_at_a_1(b):
     torch.testing.assert_close(z, exact + torch.log(-torch.expm1(-exact)), rtol=1e-10, atol=1e-10)
 
 
+def test_float32_asks_for_seven_digits():
+    """From tail to tail, for shapes from 1e-2 to 1e5; a tenth of them at 1e-3."""
+    levels = torch.tensor([1e-12, *LEVELS, 1 - 1e-12], **DOUBLE)
+    for least, rtol in ((-2, 1e-7), (-3, 1e-6)):
+        shapes = torch.logspace(least, 5, 15, **DOUBLE)
+        a, b = (t.reshape(-1, 1) for t in torch.meshgrid(shapes, shapes, indexing="ij"))
+        z = beta_logit_quantile(levels, a, b)
+        a, b = (t.expand(z.shape).clone().requires_grad_() for t in (a, b))
+        moved = with_beta_gradient(z, a, b, torch.float32)
+        got = torch.autograd.grad(moved.sum(), (a, b))
+        with torch.no_grad():
+            torch.testing.assert_close(got, beta_slopes(z, a, b), rtol=rtol, atol=0)
+
+
 def test_two_derivatives_are_exact_in_the_left_tail():
     """There F = x^a / (a B(a, b)): z = (log u + log a + log B) / a."""
     u, shapes = 1e-12, (0.4, 3.0)

@@ -141,6 +141,17 @@ def test_forward_mode_vmap_and_chunks_agree(monkeypatch):
     torch.testing.assert_close(torch.autograd.grad(moved.sum(), leaf)[0], slope)
 
 
+def test_float32_parameters_have_seven_digits():
+    """From tail to tail, for alpha from 1e-6 to 1e6; of float64 ones, all."""
+    alpha = torch.logspace(-6, 6, 25).view(-1, 1)
+    levels = torch.tensor([1e-12, *LEVELS, 1 - 1e-12], **DOUBLE)
+    y = gamma_log_quantile(levels, alpha)
+    for given, rtol in ((alpha, 2e-7), (alpha.double(), 1e-15)):
+        wide = given.expand(y.shape).clone().requires_grad_()
+        (got,) = torch.autograd.grad(with_gamma_gradient(y, wide).sum(), wide)
+        torch.testing.assert_close(got.double(), gamma_slope(y, alpha), rtol=rtol, atol=0)
+
+
 def test_float32_is_taken_to_float64():
     """The slope of float32 inputs is that of the same numbers."""
     y, alpha = torch.tensor([-3.0, 2.0]), torch.tensor([0.1, 10.0])

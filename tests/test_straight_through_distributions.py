@@ -7,7 +7,6 @@ from torch.autograd import gradcheck
 from torch.distributions import Independent, kl_divergence
 
 from acceptance import assert_counts, seeded
-from reparam import Pathwise
 from reparam.distributions import (
     RelaxedBernoulli,
     RelaxedBernoulliStraightThrough,
@@ -103,7 +102,7 @@ def test_the_outcomes_follow_the_discrete_law(kind):
 
 @every_pair
 def test_the_rest_of_the_protocol_is_the_relaxed_ones(hard, soft):
-    """Shapes, expand, masks, moments, and the sources of Pathwise."""
+    """Shapes, expand, masks, moments, and sources of noise."""
     a, mask = logits(), torch.tensor([True, False, True])
     q, relaxed = (kind(0.3, logits=a, mask=mask) for kind in (hard, soft))
     assert q.has_rsample
@@ -118,7 +117,7 @@ def test_the_rest_of_the_protocol_is_the_relaxed_ones(hard, soft):
     points = wide.rsample((6,))
     assert points.shape == (6, 4, 2, 3)
     assert wide.log_prob(points.clone()).shape == (6, 4, *q.batch_shape)
-    first, second = (Pathwise().draw(q, n=4, generator=seeded(3)).points for _ in range(2))
+    first, second = (q.rsample((4,), source(3)) for _ in range(2))
     assert torch.equal(first, second)
     keyed = [q.rsample((4,), Noise(key=k)) for k in (1, 1, 2)]
     assert torch.equal(keyed[0], keyed[1])

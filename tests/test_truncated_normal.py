@@ -105,6 +105,28 @@ def test_rounding_leads_out_of_no_bound():
         assert ((x >= q.low) & (x <= q.high)).all()
 
 
+def test_levels_end_at_the_bounds():
+    """There a point moves with its bound and nothing else, and an open end is infinite."""
+    q, leaves = built(-1.0, INFINITY)
+    ends = q.icdf(torch.tensor([0.0, 1.0], **DOUBLE))
+    assert ends.tolist() == [-1.0, INFINITY]
+    assert [g.item() for g in torch.autograd.grad(ends[0], leaves)] == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize(("low", "high"), INTERVALS)
+def test_a_level_moves_its_point_by_one_over_the_density(low, high):
+    """In every interval, to 1e-11 and what rounding of the point makes of its density."""
+    q, _ = built(low, high)
+    levels = torch.tensor([1e-9, 0.3, 0.9], **DOUBLE, requires_grad=True)
+    x = q.icdf(levels)
+    slope = torch.autograd.grad(x.sum(), levels)[0]
+    rounding = 4e-16 * q.mean.item() ** 2
+    one = torch.ones_like(slope)
+    torch.testing.assert_close(
+        slope * q.log_prob(x.detach()).exp(), one, rtol=1e-11 + rounding, atol=0
+    )
+
+
 def test_divergences_are_those_of_the_densities():
     """To truncated and plain normals, by quadrature; infinite where the support is not covered."""
     q = TruncatedNormal(*(torch.tensor(v, **DOUBLE) for v in (0.4, 1.5, -1.0, 2.0)))

@@ -73,11 +73,21 @@ def test_slopes_of_the_angle_are_exact(dim, kappa):
         cuts = [centre + i * width for i in range(-12, 13)]
         return mp.quad(f, [low, *(c for c in cuts if low < c < high), high])
 
-    for angle, slope in zip(angles.tolist(), polar.slopes(angles)[0].tolist(), strict=True):
+    for angle, slope in zip(angles.tolist(), polar.slope(angles).tolist(), strict=True):
         low_side = angle < angles[3].item()
         part = moment(1, 0, angle) if low_side else -moment(1, angle, mp.pi)
         p = (polar.log_density(torch.tensor(angle, **DOUBLE)) - shift).exp().item()
         assert slope == pytest.approx(float(-part / p), rel=1e-8)
+
+
+@pytest.mark.parametrize("dim", [2, 3, 10, 300])
+def test_float32_asks_for_six_digits(dim):
+    """Slopes from tail to tail, for concentrations from 1e-4 to 1e4, to 1e-6."""
+    kappa = torch.logspace(-4, 4, 17, **DOUBLE).view(-1, 1)
+    levels = torch.tensor([1e-6, 0.02, 0.5, 0.7, 0.99, 1 - 1e-6], **DOUBLE)
+    polar, fast = Polar(kappa, dim), Polar(kappa, dim, torch.float32)
+    angles = polar.quantile(levels.expand(17, 6), 1 - levels.expand(17, 6))
+    torch.testing.assert_close(fast.slope(angles), polar.slope(angles), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("kappa", KAPPAS)

@@ -19,8 +19,10 @@ from reparam.estimators import Fini as Fini
 from reparam.estimators import GappedStraightThrough as GappedStraightThrough
 from reparam.estimators import GumbelRao as GumbelRao
 from reparam.estimators import GumbelSoftmax as GumbelSoftmax
+from reparam.estimators import Imle as Imle
 from reparam.estimators import MeasureValued as MeasureValued
 from reparam.estimators import Pathwise as Pathwise
+from reparam.estimators import Perturbed as Perturbed
 from reparam.estimators import Rebar as Rebar
 from reparam.estimators import ReinMax as ReinMax
 from reparam.estimators import Relax as Relax

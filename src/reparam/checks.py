@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+LARGEST_SUPPORT = 2**20
+
 
 def inspectable() -> bool:
     """Whether tensor values may be looked at: not under `torch.compile`, not under `torch.func`."""
@@ -51,6 +53,15 @@ def check_count(name: str, value: int, least: int = 1) -> None:
     """Refuse a count below `least`, or one that is no integer."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
+
+
+def check_support(size: int) -> None:
+    """Refuse to enumerate what does not fit in memory."""
+    if size > LARGEST_SUPPORT:
+        raise ValueError(
+            f"q: expected a support of at most {LARGEST_SUPPORT:,} outcomes to enumerate, got "
+            f"{size:,}; use a sampling estimator such as 'rloo'"
+        )
 
 
 def check_costs(costs: Tensor, expected: torch.Size) -> Tensor:

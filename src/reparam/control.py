@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from reparam.core import surrogate_gradient
-from reparam.families import Family, event_sum, zero_carrying
+from reparam.families import Family, zero_carrying
 
 
 def alongside(value: Tensor, objective: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def check_differentiable(costs: Tensor) -> None:
 def controlled(
     q: Distribution,
     family: Family,
-    hard: Tensor,
+    trace: Tensor,
     *,
     costs: Tensor,
     control: tuple[Tensor, Tensor],
@@ -83,9 +83,10 @@ def controlled(
 ) -> Tensor:
     """The value and gradient of REBAR and RELAX, `(*batch)`.
 
-    [f(b) - c(z~)] grad log q(b) + grad c(z) - grad c(z~), averaged over the n samples.
-    hard: b, `(n, *batch, *event)`. costs: f(b), `(n, *batch)`. control: c(z) and c(z~),
-    `(n, *batch)`, functions of `family.logits` and of the parameters that minimize the variance.
+    [f(b) - c(z~)] grad log q(t) + grad c(z) - grad c(z~), averaged over the n samples.
+    trace: t, `(n, *batch, ...)`, of the perturbed logits z and of fresh ones z~. costs: f(b),
+    `(n, *batch)`, b the points. control: c(z) and c(z~), `(n, *batch)`, functions of
+    `family.logits` and of the parameters that minimize the variance.
     """
     value = costs.mean(0)
     if not (torch.is_grad_enabled() and family.logits.requires_grad):
@@ -95,12 +96,18 @@ def controlled(
     # in the logits, yet stays a function of the control variate's parameters.
     weights = (costs.detach() - conditioned, torch.ones_like(free))
     (gradient,) = torch.autograd.grad(
-        (family.log_prob(hard), free - conditioned),
+        (family.trace_log_prob(trace), free - conditioned),
         family.logits,
-        tuple(w.to(free.dtype) / len(hard) for w in weights),
+        tuple(w.to(free.dtype) / len(trace) for w in weights),
         create_graph=any(p.requires_grad for p in parameters),
         retain_graph=True,
     )
     carrier = gradient.detach() * zero_carrying(family.logits)
-    value = surrogate_gradient(value, event_sum(carrier, q))
-    return steered(value, event_sum(gradient.square(), q), parameters)
+    value = surrogate_gradient(value, _row_sum(carrier, q))
+    return steered(value, _row_sum(gradient.square(), q), parameters)
+
+
+def _row_sum(values: Tensor, q: Distribution) -> Tensor:
+    """`(*batch, *own)` -> `(*batch)`."""
+    dims = tuple(range(len(q.batch_shape), values.ndim))
+    return values.sum(dims) if dims else values

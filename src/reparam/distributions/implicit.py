@@ -238,8 +238,16 @@ def invert_chain(cdfs: Cdf, level: Tensor, support: Any) -> Tensor:
         def conditional(value: Tensor, i: int = i, here: Tensor = here, x: Tensor = x) -> Tensor:
             return cdfs(torch.where(here, value.unsqueeze(-1), x))[..., i]
 
-        x = torch.where(here, invert(conditional, level[..., i], each).unsqueeze(-1), x)
+        x = torch.where(here, invert(conditional, level[..., i], _along(each, i)).unsqueeze(-1), x)
     return x
+
+
+def _along(support: Any, i: int) -> Any:
+    """The support of component i, of one with bounds `(*batch, d)` or the same for all."""
+    if not isinstance(getattr(support, "lower_bound", None), Tensor):
+        return support
+    low, high = support.lower_bound[..., i], support.upper_bound[..., i]
+    return constraints.interval(low, high)  # type: ignore[no-untyped-call]
 
 
 def _check(base: Distribution | None, cdf: Cdf | None, support: Any) -> None:

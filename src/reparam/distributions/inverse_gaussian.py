@@ -9,8 +9,11 @@ from torch.distributions.kl import register_kl
 from torch.distributions.utils import broadcast_all
 
 from reparam.distributions.implicit import invert
-from reparam.distributions.reparameterized import Reparameterized, follow
+from reparam.distributions.levels import between
+from reparam.distributions.reparameterized import Reparameterized
 from reparam.noise import Noise
+from reparam.special.exponential_integral import scaled_exponential_integral
+from reparam.special.implicit import at_fixed_quantile
 from reparam.special.normal import mills
 
 
@@ -54,35 +57,47 @@ class InverseGaussian(Reparameterized):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        m, c, x = self.loc.double(), self.concentration.double(), value.double()
-        a, _ = _ends(x, m, c)
-        return ((c.log() - log(2 * pi) - 3 * x.log() - a * a) / 2).to(self.loc.dtype)
+        return _log_density(value.double(), *self._parameters).to(self.loc.dtype)
 
     def cdf(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        return _cdf(value.double(), self.loc.double(), self.concentration.double()).to(
-            self.loc.dtype
-        )
+        return _cdf(value.double(), *self._parameters).to(self.loc.dtype)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """By bisection; differentiable in the parameters, at a fixed level."""
-        return self._attach(self._quantile(self._level(value)))
+        """By bisection; differentiable in the level and the parameters."""
+
+        def slopes(x: Tensor, u: Tensor, m: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+            return (-_log_density(x, m, c)).exp(), *_slopes(x, m, c)
+
+        def quantile(level: Tensor) -> Tensor:
+            x = self._quantile(level.detach())
+            return at_fixed_quantile(x, slopes, level, *self._parameters)
+
+        return between(0.0, torch.inf, self._level(value), quantile).to(self.loc.dtype)
+
+    def entropy(self) -> Tensor:
+        m, c = self._parameters
+        mean_log = m.log() - scaled_exponential_integral(2 * c / m)
+        return ((log(2 * pi) + 1 - c.log() + 3 * mean_log) / 2).to(self.loc.dtype)
 
     def kl_divergence(self, other: "InverseGaussian") -> Tensor:
         """KL(self || other) in closed form; torch's `kl_divergence` calls it."""
-        ratio = other.concentration.double() / self.concentration.double()
-        m, n = self.loc.double(), other.loc.double()
-        drift = other.concentration.double() * (m - n).square() / (m * n * n)
-        return ((ratio - 1 - ratio.log() + drift) / 2).to(self.loc.dtype)
+        (m, c), (n, d) = self._parameters, other._parameters  # noqa: SLF001
+        drift = d * (m - n).square() / (m * n * n)
+        return ((d / c - 1 - (d / c).log() + drift) / 2).to(self.loc.dtype)
+
+    @property
+    def _parameters(self) -> tuple[Tensor, Tensor]:
+        return self.loc.double(), self.concentration.double()
 
     def _quantile(self, u: Tensor) -> Tensor:
-        m, c = self.loc.detach().double(), self.concentration.detach().double()
+        m, c = (p.detach() for p in self._parameters)
         return invert(lambda x: _cdf(x, m, c), u, constraints.positive)
 
     def _draw(self, n: int, noise: Noise) -> Tensor:
         """Michael, Schucany & Haas 1976, "Generating random variates using transformations"."""
-        m, c = self.loc.double(), self.concentration.double()
+        m, c = self._parameters
         if noise.uniforms is not None:
             return self._quantile(noise.uniform(n, m))
         # Of the roots x and m^2 / x of c (x - m)^2 / (m^2 x) = z^2, the smaller, without a
@@ -92,8 +107,7 @@ class InverseGaussian(Reparameterized):
         return torch.where(noise.uniform(n, m) * (m + smaller) <= m, smaller, m * m / smaller)
 
     def _attach(self, values: Tensor) -> Tensor:
-        parameters = self.loc.double(), self.concentration.double()
-        return follow(values, parameters, _slopes).to(self.loc.dtype)
+        return at_fixed_quantile(values, _slopes, *self._parameters).to(self.loc.dtype)
 
     def _finish(self, values: Tensor) -> Tensor:
         return values.to(self.loc.dtype)
@@ -102,6 +116,11 @@ class InverseGaussian(Reparameterized):
 def _ends(x: Tensor, m: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     root = torch.sqrt(c / x)
     return root * (x - m) / m, root * (x + m) / m
+
+
+def _log_density(x: Tensor, m: Tensor, c: Tensor) -> Tensor:
+    a, _ = _ends(x, m, c)
+    return (c.log() - log(2 * pi) - 3 * x.log() - a * a) / 2
 
 
 def _cdf(x: Tensor, m: Tensor, c: Tensor) -> Tensor:

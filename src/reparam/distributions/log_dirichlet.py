@@ -65,6 +65,11 @@ class LogDirichlet(Distribution):
         return torch.digamma(a) - torch.digamma(a.sum(-1, keepdim=True))
 
     @property
+    def mode(self) -> Tensor:
+        """Of the density with respect to log-ratios, at the logarithm of the Dirichlet's mean."""
+        return (self.concentration / self.concentration.sum(-1, keepdim=True)).log()
+
+    @property
     def variance(self) -> Tensor:
         a = self.concentration
         return torch.polygamma(1, a) - torch.polygamma(1, a.sum(-1, keepdim=True))

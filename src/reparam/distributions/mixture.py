@@ -16,6 +16,7 @@ from torch.distributions import (
     constraints,
 )
 from torch.distributions import MixtureSameFamily as _Mixture
+from torch.nn.functional import pad
 from torch.types import _size
 
 from reparam.checks import inspectable
@@ -27,6 +28,7 @@ from reparam.distributions.implicit import (
     root,
     unvalidated,
 )
+from reparam.distributions.normal_mixture import move_with_normals
 from reparam.distributions.reparameterized import Reparameterized
 from reparam.noise import Noise
 
@@ -73,17 +75,18 @@ class MixtureSameFamily(Reparameterized, _Mixture):
     def _draw(self, n: int, noise: Noise) -> Tensor:
         if noise.uniforms is not None:
             return self._quantile(noise.uniform(n, self._like(self._event_shape)))
-        if noise.generator is None and noise.key is None and inspectable():
-            values: Tensor = _Mixture.sample(self, torch.Size([n]))  # type: ignore[no-untyped-call]
-            return values.double()
-        levels = torch.softmax(self._logits, -1).cumsum(-1)[..., :-1]
-        chosen = (noise.uniform(n, self._like()).unsqueeze(-1) > levels).sum(-1)
+        levels = torch.softmax(self._logits, -1).cumsum(-1)[..., :-1].movedim(-1, 0)
+        chosen = (noise.uniform(n, self._like()) > levels.unsqueeze(1)).sum(0)
         each = draw_each(self._component_distribution, n, noise, self._like(self._event_shape))
         index = chosen.view(*chosen.shape, *[1] * (1 + len(self._event_shape)))
         dim = chosen.ndim
-        return each.take_along_dim(index, dim).squeeze(dim)
+        return each.take_along_dim(index, dim).squeeze(dim).double()
 
     def _attach(self, values: Tensor) -> Tensor:
+        components = self._component_distribution
+        if isinstance(components, Normal):
+            weights = torch.softmax(self._logits, -1)
+            return self._finish(move_with_normals(values, weights, components))
         if not self._event_shape:
             return self._finish(root(values, self._cdf, self._density(values)))
         flat = chain_root(values.flatten(-len(self._event_shape)), self._conditionals)
@@ -101,9 +104,9 @@ class MixtureSameFamily(Reparameterized, _Mixture):
         return self._logits.new_zeros(()).expand(self._batch_shape + event)
 
     def _quantile(self, u: Tensor) -> Tensor:
-        support = self._component_distribution.support
+        support = _hull(self._component_distribution.support, len(self._event_shape))
         if not self._event_shape:
-            return invert(self._cdf, u, _hull(support))
+            return invert(self._cdf, u, support)
         flat = u.flatten(-len(self._event_shape))
         return invert_chain(self._conditionals, flat, support).view_as(u)
 
@@ -122,7 +125,7 @@ class MixtureSameFamily(Reparameterized, _Mixture):
         The mixture of the components' own, each weighed by its density of what came before.
         """
         cdf, log_p = conditionals(self._component_distribution, x.unsqueeze(-2))
-        before = log_p.cumsum(-1) - log_p
+        before = pad(log_p[..., :-1].cumsum(-1), (1, 0))
         weights = torch.softmax(self._logits.unsqueeze(-1) + before, -2)
         return (weights * cdf).sum(-2)
 
@@ -144,13 +147,16 @@ class _Union(constraints.Constraint):
         return inside.any(-1)
 
 
-def _hull(support: Any) -> Any:
-    """The support of a mixture of K components on intervals `(*batch, K)`."""
-    if not isinstance(getattr(support, "lower_bound", None), Tensor):
+def _hull(support: Any, event_dims: int) -> Any:
+    """The support of a mixture of K components on intervals `(*batch, K, *event)`; event flat."""
+    each = getattr(support, "base_constraint", support)
+    if not isinstance(getattr(each, "lower_bound", None), Tensor):
         return support
-    return constraints.interval(  # type: ignore[no-untyped-call]
-        support.lower_bound.amin(-1), support.upper_bound.amax(-1)
-    )
+    low, high = each.lower_bound.amin(-1 - event_dims), each.upper_bound.amax(-1 - event_dims)
+    if not event_dims:
+        return constraints.interval(low, high)  # type: ignore[no-untyped-call]
+    flat = constraints.interval(low.flatten(-event_dims), high.flatten(-event_dims))  # type: ignore[no-untyped-call]
+    return constraints.independent(flat, 1)  # type: ignore[no-untyped-call]
 
 
 @singledispatch
@@ -196,6 +202,8 @@ def draw_each(
 
     like: `(*batch, *event)` -> `(n, *batch, K, *event)`, K at the axis.
     """
+    if noise.generator is None and noise.key is None and inspectable():
+        return component.sample(torch.Size([n]))
     if component.event_shape:
         raise TypeError(
             "noise: expected mixture components with a map from noise, got "
@@ -207,7 +215,8 @@ def draw_each(
 
 @draw_each.register
 def _(component: Normal, n: int, noise: Noise, like: Tensor, axis: int = -1) -> Tensor:
-    return component.loc + component.scale * noise.normal(n, like).unsqueeze(axis)
+    eps = noise.normal(n, like.to(component.loc.dtype))
+    return component.loc + component.scale * eps.unsqueeze(axis)
 
 
 @draw_each.register(Independent)

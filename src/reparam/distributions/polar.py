@@ -12,23 +12,22 @@ from torch import Tensor
 
 from reparam.checks import inspectable
 from reparam.noise import Noise
-from reparam.special.bessel import log_bessel_and_quotient
-from reparam.special.quadrature import integral
-
-_NATS = 40.0
-"""Where an integrand has fallen this far, by e^-40, the rest of it is dropped."""
+from reparam.special.bessel import bessel_quotient, log_bessel_and_quotient
+from reparam.special.implicit import at_fixed_quantile, in_chunks
+from reparam.special.tails import FINE, Rule, rule_for, tail_integrals
 
 _STEPS = 20
 
 
 class Polar:
-    """The law of the angle; kappa `(*batch)` >= 0 in float64, dim >= 2.
+    """The law of the angle; kappa `(*batch)` >= 0, dim >= 2.
 
-    Slopes, quantiles and draws are meant for a detached kappa.
+    Quantiles and draws are meant for a detached kappa. digits: the dtype whose precision slopes
+    are to have.
     """
 
-    def __init__(self, kappa: Tensor, dim: int) -> None:
-        self.kappa, self.dim = kappa, dim
+    def __init__(self, kappa: Tensor, dim: int, digits: torch.dtype = torch.float64) -> None:
+        self.kappa, self.dim, self.digits = kappa.double(), dim, digits
         self._known: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -61,29 +60,27 @@ class Polar:
     def tails(self, angle: Tensor) -> tuple[Tensor, Tensor]:
         """P(t < angle) and P(t > angle); differentiable."""
         near = self._near(angle)
-        side = self._side(angle, near, torch.ones_like) * self.log_density(angle).exp()
+        side = self._side(angle, near, torch.ones_like, FINE).abs() * self.log_density(angle).exp()
         return torch.where(near, side, 1 - side), torch.where(near, 1 - side, side)
 
-    def slopes(self, angle: Tensor) -> tuple[Tensor, Tensor]:
-        """First and second derivative in kappa of the angle at a fixed level of its CDF.
+    def moving(self, angle: Tensor) -> Tensor:
+        """The angle `(n, *batch)` as it is, a function of kappa at a fixed level of its CDF."""
 
-        With p the density and A the mean cosine, dF/dkappa is the integral of (cos t - A) p, and
-        d2F/dkappa2 that of ((cos t - A)^2 - A') p.
+        def slopes(angle: Tensor, kappa: Tensor) -> tuple[Tensor]:
+            return (Polar(kappa, self.dim, self.digits).slope(angle),)
+
+        return at_fixed_quantile(angle, in_chunks(slopes), self.kappa)
+
+    def slope(self, angle: Tensor) -> Tensor:
+        """dt/dkappa of the angle at a fixed level of its CDF; differentiable.
+
+        With p the density and A the mean cosine, dF/dkappa is the integral of (cos t - A) p: that
+        from above, as that over the whole is 0.
         """
-        near = self._near(angle)
-        a = self.mean_cosine
-        curvature = 1 - (self.dim - 1) * self.quotient - a * a
-
-        def moments(v: Tensor) -> Tensor:
-            excess = 1 - a - v
-            return torch.stack([excess, excess * excess - curvature])
-
-        # The integrals over the whole are 0: from below and from above they differ in sign.
-        sign = torch.where(near, -1.0, 1.0).to(angle.dtype)
-        first, second = sign * self._side(angle, near, moments)
-        height = self._height_slope(angle)
-        excess = 1 - a - versine(angle)
-        return first, second - first * (2 * excess + height * first)
+        quotient = bessel_quotient(self.dim / 2 - 1, self.kappa, self.digits)
+        middle = 1 - self.kappa * quotient
+        near = versine(angle.detach()) <= middle.detach()
+        return self._side(angle, near, lambda v: middle - v, rule_for(self.digits))
 
     def quantile(self, lower: Tensor, upper: Tensor) -> Tensor:
         """The angle below which lies `lower`, and above which `upper` = 1 - `lower`.
@@ -123,22 +120,25 @@ class Polar:
         doi:10.1080/03610919408813161. Two of three proposals or more are accepted.
         """
         kappa = self.kappa.expand(n, *self.kappa.shape).flatten()
-        angles = torch.empty_like(kappa)
-        pending = torch.arange(len(kappa), device=kappa.device)
-        m = self.dim - 1
+        propose = in_chunks(lambda kappa: self._proposed(kappa, generator))
+        angles, accepted = propose(kappa)
+        pending = (~accepted).nonzero().squeeze(-1)
         while len(pending):
-            k = kappa[pending]
-            b = m / (2 * k + torch.sqrt(4 * k * k + m * m))
-            z = self._beta(k, generator)
-            v = 2 * b * z / (1 - (1 - b) * z)
-            peak = 2 * b / (1 + b)
-            height = (
-                k * (peak - v) + m * ((peak + (1 - peak) * v) * (1 + b).square() / (4 * b)).log()
-            )
-            accepted = -height < torch.empty_like(k).exponential_(generator=generator)
-            angles[pending[accepted]] = 2 * torch.asin(torch.sqrt(v[accepted] / 2))
+            angles[pending], accepted = propose(kappa[pending])
             pending = pending[~accepted]
         return angles.view(n, *self.kappa.shape)
+
+    def _proposed(self, kappa: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Angles, and whether each is accepted."""
+        m = self.dim - 1
+        b = m / (2 * kappa + torch.sqrt(4 * kappa * kappa + m * m))
+        z = self._beta(kappa, generator)
+        v = 2 * b * z / (1 - (1 - b) * z)
+        peak = 2 * b / (1 + b)
+        stretch = (peak + (1 - peak) * v) * (1 + b).square() / (4 * b)
+        height = kappa * (peak - v) + m * stretch.log()
+        accepted = torch.empty_like(v).uniform_(generator=generator) < height.exp()
+        return 2 * torch.asin(torch.sqrt(v / 2)), accepted
 
     def _beta(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
         """Beta((d - 1) / 2, (d - 1) / 2)."""
@@ -152,7 +152,7 @@ class Polar:
     def _log_tail(self, angle: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
         """log P(t < angle) where `left`, else log P(t > angle); and that tail over the density."""
         near, log_p = self._near(angle), self.log_density(angle)
-        side = self._side(angle, near, torch.ones_like)
+        side = self._side(angle, near, torch.ones_like, FINE).abs()
         mass = side * log_p.exp()
         inside = near == left
         log_tail = torch.where(inside, side.log() + log_p, torch.log1p(-mass))
@@ -162,27 +162,32 @@ class Polar:
         """Whether the angle is on the side of the mean direction: cos t >= A."""
         return versine(angle.detach()) <= 1 - self.mean_cosine.detach()
 
-    def _side(self, angle: Tensor, near: Tensor, f: Callable[[Tensor], Tensor]) -> Tensor:
-        """The integral of f(1 - cos t) p(t) / p(angle) from the angle to the end of its side."""
-        end = self._end(angle.detach(), near)
-        low, high = torch.where(near, end, angle), torch.where(near, angle, end)
-        level, sine = versine(angle), torch.sin(angle)
+    def _side(
+        self, angle: Tensor, near: Tensor, f: Callable[[Tensor], Tensor], rule: Rule
+    ) -> Tensor:
+        """The integral of f(1 - cos t) p(t) / p(angle) from the angle to the end of its side.
 
-        def integrand(t: Tensor) -> Tensor:
-            v = versine(t)
-            height = torch.exp(self.kappa * (level - v))
+        The nearer end is below: lengths count as negative there.
+        """
+        half, sine = angle / 2, torch.sin(angle)
+        level, rate = torch.sin(half).square(), 2 * self.kappa
+
+        def integrand(r: Tensor) -> tuple[Tensor]:
+            v = (half + r).sin_().pow_(2)
+            height = (level - v).mul_(rate).exp_()
             if self.dim > 2:
-                height = height * (torch.sin(t) / sine) ** (self.dim - 2)
-            return f(v) * height
+                height = height * (torch.sin(angle + 2 * r) / sine) ** (self.dim - 2)
+            return (f(2 * v) * height,)
 
-        return integral(integrand, low, high)
+        reach = self._end(angle.detach(), near, rule.nats) / 2 - half
+        return 2 * tail_integrals(integrand, reach, rule)[0][0]
 
-    def _end(self, angle: Tensor, near: Tensor) -> Tensor:
-        """0 or pi, or where the density has fallen by e^-40 before."""
+    def _end(self, angle: Tensor, near: Tensor, nats: float) -> Tensor:
+        """0 or pi, or where the density has fallen by e^-nats before."""
         if self.dim == 2:
-            cosine = (torch.cos(angle) - _NATS / self.kappa.detach()).clamp(-1)
+            cosine = (torch.cos(angle) - nats / self.kappa.detach()).clamp(-1)
             return torch.where(near, 0, torch.acos(cosine))
-        lowest = self._height(angle) - _NATS
+        lowest = self._height(angle) - nats
         outer = torch.where(near, 0, pi).to(angle.dtype)
         inner = angle
         for _ in range(24):

@@ -1,7 +1,6 @@
 """What distributions share whose values come first and get their derivatives after."""
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any, Self
 
 import torch
@@ -68,20 +67,3 @@ class Reparameterized(Distribution):
     def _finish(self, values: Tensor) -> Tensor:
         """Points of the values, where they take no more than `_attach` without derivatives."""
         return self._attach(values)
-
-
-def follow(
-    x: Tensor, parameters: tuple[Tensor, ...], slopes: Callable[..., tuple[Tensor, ...]]
-) -> Tensor:
-    """x, moving with its parameters as slopes(x, *parameters) says: exact to second order.
-
-    A step of the midpoint rule from the parameters' detached values, which are also where it ends:
-    a step of no length, whose first two derivatives are those of the true path.
-    """
-    x = x.detach()
-    fixed = [p.detach() for p in parameters]
-    half = [(p - at) / 2 for p, at in zip(parameters, fixed, strict=True)]
-    there = [s.detach() for s in slopes(x, *fixed)]
-    middle = x + sum(s * h for s, h in zip(there, half, strict=True))
-    at_middle = slopes(middle, *(at + h for at, h in zip(fixed, half, strict=True)))
-    return x + sum(2 * s * h for s, h in zip(at_middle, half, strict=True))

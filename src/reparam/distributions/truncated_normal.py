@@ -1,5 +1,6 @@
 """The normal distribution between two bounds, any distance from its mean."""
 
+from collections.abc import Callable
 from math import log, pi
 from typing import Any
 
@@ -10,8 +11,10 @@ from torch.distributions.kl import register_kl
 from torch.distributions.utils import broadcast_all
 
 from reparam.checks import inspectable
-from reparam.distributions.reparameterized import Reparameterized, follow
+from reparam.distributions.levels import between
+from reparam.distributions.reparameterized import Reparameterized
 from reparam.noise import Noise
+from reparam.special.implicit import at_fixed_quantile
 from reparam.special.normal import beyond, log_tail_ratio
 from reparam.special.quadrature import integral
 
@@ -96,9 +99,15 @@ class TruncatedNormal(Reparameterized):
         return (log_part - log_whole + fall).exp().to(self.loc.dtype)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """Differentiable in the parameters, at a fixed level."""
-        level = self._level(value)
-        return self._points(self._quantile(level.detach()), level)
+        """Differentiable in the level and the parameters."""
+
+        def slopes(x: Tensor, a: Tensor, b: Tensor, u: Tensor) -> tuple[Tensor, ...]:
+            return *self._bound_slopes(x, a, b, u), self._level_slope(x, a, b)
+
+        def quantile(level: Tensor) -> Tensor:
+            return self._points(self._quantile(level.detach()), slopes, level)
+
+        return between(self.low, self.high, self._level(value), quantile)
 
     def entropy(self) -> Tensor:
         return self._entropy().to(self.loc.dtype)
@@ -157,10 +166,12 @@ class TruncatedNormal(Reparameterized):
         return noise.uniform(n, self.loc.double())
 
     def _attach(self, values: Tensor) -> Tensor:
-        return self._points(self._quantile(values), values)
+        return self._points(
+            self._quantile(values), lambda x, a, b: self._bound_slopes(x, a, b, values)
+        )
 
     def _finish(self, values: Tensor) -> Tensor:
-        return self._clamped(self._scaled(_mode(*self._bounds) + self._quantile(values)))
+        return self._clamped(self._scaled(self._centre + self._quantile(values)))
 
     def _quantile(self, u: Tensor) -> Tensor:
         """Of the standardized law, less its mode."""
@@ -182,22 +193,35 @@ class TruncatedNormal(Reparameterized):
         away = torch.minimum(beyond(near, log_left), b - a)
         return torch.where(centre == 0, x, torch.where(rising, away, -away))
 
-    def _points(self, distance: Tensor, u: Tensor) -> Tensor:
-        """Points at a standardized distance from the mode and at levels u, with derivatives."""
-        open_low, open_high = self.low.isinf(), self.high.isinf()
+    def _points(
+        self, distance: Tensor, slopes: Callable[..., tuple[Tensor, ...]], *level: Tensor
+    ) -> Tensor:
+        """Points at a standardized distance from the mode; they follow the bounds and the level."""
         a, b = self._bounds
-        centre = _mode(a, b).detach()
-        a, b = a.masked_fill(open_low, 0), b.masked_fill(open_high, 0)
-        above, below = 1 - u.detach(), u.detach()
+        moving = a.masked_fill(a.isinf(), 0), b.masked_fill(b.isinf(), 0), *level
+        distance = at_fixed_quantile(distance, slopes, *moving)
+        return self._clamped(self._scaled(self._centre + distance))
 
-        def slopes(x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-            # dx/da = (1 - u) phi(a) / phi(x) and dx/db = u phi(b) / phi(x); 0 of an infinite bound.
-            to_a = (x - (a - centre)) * (x + (a + centre)) / 2
-            to_b = (x - (b - centre)) * (x + (b + centre)) / 2
-            from_a = above * to_a.masked_fill(open_low, -torch.inf).exp()
-            return from_a, below * to_b.masked_fill(open_high, -torch.inf).exp()
+    def _bound_slopes(self, x: Tensor, a: Tensor, b: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """dx/da = (1 - u) phi(a) / phi(x) and dx/db = u phi(b) / phi(x); 0 of an infinite bound."""
+        centre = self._centre
+        to_a = (x - (a - centre)) * (x + (a + centre)) / 2
+        to_b = (x - (b - centre)) * (x + (b + centre)) / 2
+        from_a = (1 - u) * to_a.masked_fill(self.low.isinf(), -torch.inf).exp()
+        return from_a, u * to_b.masked_fill(self.high.isinf(), -torch.inf).exp()
 
-        return self._clamped(self._scaled(centre + follow(distance, (a, b), slopes)))
+    def _level_slope(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """dx/du = 1 / p(x)."""
+        a = a.masked_fill(self.low.isinf(), -torch.inf)
+        b = b.masked_fill(self.high.isinf(), torch.inf)
+        centre, (mode, log_mass) = self._centre, self._log_mass(a, b)
+        fall = x * (x + 2 * centre) / 2 + (centre - mode) * (centre + mode) / 2
+        return (fall + log_mass).exp()
+
+    @property
+    def _centre(self) -> Tensor:
+        """The mode of the standardized law, which distances are measured from."""
+        return _mode(*self._bounds).detach()
 
     def _clamped(self, points: Tensor) -> Tensor:
         """Rounding may lead out of the bounds; the gradient stays."""

@@ -82,11 +82,11 @@ class VonMises(Reparameterized):
 
     @property
     def _polar(self) -> Polar:
-        return Polar(self.concentration.double(), dim=2)
+        return Polar(self.concentration, dim=2)
 
     @property
     def _fixed(self) -> Polar:
-        return Polar(self.concentration.detach().double(), dim=2)
+        return Polar(self.concentration.detach(), dim=2)
 
     def _cdf(self, x: Tensor) -> Tensor:
         _, outside = self._polar.tails(x.abs().clamp(max=pi))
@@ -98,17 +98,13 @@ class VonMises(Reparameterized):
         return angle.copysign(u - 0.5)
 
     def _draw(self, n: int, noise: Noise) -> Tensor:
-        u = noise.uniform(n, self.loc.double())
         if noise.key is not None or noise.uniforms is not None:
-            return self._quantile(u)
-        return self._fixed.draw(n, noise).copysign(u - 0.5)
+            return self._quantile(noise.uniform(n, self.loc.double()))
+        return self._fixed.draw(n, noise).copysign(noise.normal(n, self.loc))
 
     def _attach(self, values: Tensor) -> Tensor:
-        # Taylor's expansion at the detached kappa, of which nothing but its terms is kept.
-        slope, curvature = self._fixed.slopes(values.abs())
-        step = self.concentration.double() - self.concentration.detach().double()
-        moved = step * (slope + step * curvature / 2)
-        return (self.loc.double() + values + values.sign() * moved).to(self.loc.dtype)
+        angle = Polar(self.concentration, 2, self.concentration.dtype).moving(values.abs())
+        return self._finish(values.sign() * angle)
 
     def _finish(self, values: Tensor) -> Tensor:
         return (self.loc.double() + values).to(self.loc.dtype)

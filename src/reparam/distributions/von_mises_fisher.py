@@ -103,11 +103,11 @@ class VonMisesFisher(Reparameterized):
 
     @property
     def _polar(self) -> Polar:
-        return Polar(self.concentration.double(), self.event_shape[0])
+        return Polar(self.concentration, self.event_shape[0])
 
     @property
     def _fixed(self) -> Polar:
-        return Polar(self.concentration.detach().double(), self.event_shape[0])
+        return Polar(self.concentration.detach(), self.event_shape[0])
 
     def _log_normalizer(self) -> Tensor:
         """log Z - kappa over the sphere: the angle's, times the surface of the sphere around."""
@@ -127,12 +127,9 @@ class VonMisesFisher(Reparameterized):
         return torch.cat([angle.unsqueeze(-1), across], -1)
 
     def _attach(self, values: Tensor) -> Tensor:
-        angle, across = values[..., 0], values[..., 1:]
-        # Taylor's expansion at the detached kappa, of which nothing but its terms is kept.
-        slope, curvature = self._fixed.slopes(angle)
-        step = self.concentration.double() - self.concentration.detach().double()
-        angle = angle + step * (slope + step * curvature / 2)
-        return self._placed(angle, across)
+        kappa = self.concentration
+        angle = Polar(kappa, self.event_shape[0], kappa.dtype).moving(values[..., 0])
+        return self._placed(angle, values[..., 1:])
 
     def _finish(self, values: Tensor) -> Tensor:
         return self._placed(values[..., 0], values[..., 1:])

@@ -10,9 +10,11 @@ from reparam.estimators.fini import Fini
 from reparam.estimators.gapped_straight_through import GappedStraightThrough
 from reparam.estimators.gumbel_rao import GumbelRao
 from reparam.estimators.gumbel_softmax import GumbelSoftmax
+from reparam.estimators.imle import Imle
 from reparam.estimators.measure_valued import MeasureValued
 from reparam.estimators.mve import MVE
 from reparam.estimators.pathwise import Pathwise
+from reparam.estimators.perturbed import Perturbed
 from reparam.estimators.rebar import Rebar
 from reparam.estimators.reinmax import ReinMax
 from reparam.estimators.relax import Relax
@@ -36,6 +38,8 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "zgr": ZGR,
     "mve": MVE,
     "fini": Fini,
+    "imle": Imle,
+    "perturbed": Perturbed,
     "score": Score,
     "rloo": Rloo,
     "vimco": Vimco,
@@ -64,8 +68,10 @@ __all__ = [
     "GappedStraightThrough",
     "GumbelRao",
     "GumbelSoftmax",
+    "Imle",
     "MeasureValued",
     "Pathwise",
+    "Perturbed",
     "Rebar",
     "ReinMax",
     "Relax",

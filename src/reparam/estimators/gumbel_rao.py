@@ -49,9 +49,10 @@ class GumbelRao(Estimator):
     def _draw(self, q: Distribution, n: int, noise: Noise) -> Draw:
         f = family(q)
         first, *others = noise.split(1 + self.k)
-        hard = f.hard(f.perturb(n, first))
+        trace = f.trace(f.perturb(n, first))
+        hard = f.outcome(trace)
         carried = zero_carrying(f.logits)
         soft = torch.zeros_like(hard)
         for part in others:
-            soft = soft + f.soft(f.condition(hard, part).detach() + carried, self.tau)
+            soft = soft + f.soft(f.condition(trace, part).detach() + carried, self.tau)
         return Draw(straight_through(hard, soft / self.k), average)

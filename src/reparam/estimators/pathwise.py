@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from torch.distributions import Distribution
 
 from reparam.core import Draw, Estimator, average
-from reparam.families import reparameterize
+from reparam.distributions import RelaxedCountStraightThrough
+from reparam.distributions.straight_through import StraightThrough
+from reparam.families import describe, reparameterize
 from reparam.noise import Noise
 
 
@@ -34,4 +36,18 @@ class Pathwise(Estimator):
     black_box = False
 
     def _draw(self, q: Distribution, n: int, noise: Noise) -> Draw:
+        _check_smooth(q)
         return Draw(reparameterize(q, n, noise), average)
+
+
+def _check_smooth(q: Distribution) -> None:
+    """Refuse hard points with a soft gradient, which is biased."""
+    base = q
+    while isinstance(inner := getattr(base, "base_dist", None), Distribution):
+        base = inner
+    if isinstance(base, StraightThrough | RelaxedCountStraightThrough):
+        raise TypeError(
+            f"q: expected a distribution whose samples have an unbiased gradient, got "
+            f"{describe(q)}; call its rsample for the biased one, which for OneHotCategorical and "
+            "Bernoulli is also 'straight-through-gumbel-softmax'"
+        )

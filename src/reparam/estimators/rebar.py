@@ -23,7 +23,9 @@ class Rebar(Estimator):
     fresh ones given b. Unbiased at every tau and eta: they start at the fields' values and are
     trained on the squared gradient, through `parameters()`. Three evaluations of a differentiable
     cost for each of the n samples, whose own parameters see those at b alone.
-    noise: `(2, n, *batch, *event)`, for z and z~.
+    noise: `(2, n, *batch, *event)`, for z and z~. Of sets, the order of drawing takes the place of
+    b in the score and in what z~ is given; of Gumbel-Matching permutations, z itself (Struminsky et
+    al. 2021, arXiv:2110.15072).
 
     Use it where bias is not allowed and the cost is differentiable and informative off the support.
 
@@ -53,8 +55,9 @@ class Rebar(Estimator):
         first, second = noise.split(2)
         tau = self.control["log_tau"].exp()
         z = f.perturb(n, first)
-        b = f.hard(z)
-        points = torch.cat([b, f.soft(z, tau), f.soft(f.condition(b, second), tau)])
+        trace = f.trace(z)
+        fresh = f.condition(trace, second)
+        points = torch.cat([f.outcome(trace), f.soft(z, tau), f.soft(fresh, tau)])
 
         def combine(costs: Tensor) -> Tensor:
             check_differentiable(costs)
@@ -62,7 +65,7 @@ class Rebar(Estimator):
             hard, free, conditioned = costs.chunk(3)
             control = eta * free, eta * conditioned
             return controlled(
-                q, f, b, costs=hard, control=control, parameters=list(self.parameters())
+                q, f, trace, costs=hard, control=control, parameters=list(self.parameters())
             )
 
         return Draw(points, combine)

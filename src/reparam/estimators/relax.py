@@ -21,7 +21,8 @@ class Relax(Estimator):
     z are the perturbed logits that decided b, z~ fresh ones given b. surrogate: a module that maps
     perturbed logits `(n, *batch, *event)` to `(n, *batch)`, differentiable twice; it is trained on
     the squared gradient, through `parameters()`. Unbiased whatever it computes; one evaluation of
-    any cost for each of the n samples. noise: `(2, n, *batch, *event)`, for z and z~.
+    any cost for each of the n samples. noise: `(2, n, *batch, *event)`, for z and z~. What `Rebar`
+    says of sets and permutations holds here too.
 
     Use it where bias is not allowed, the cost is a black box, and training is long enough for a
     network to learn its shape.
@@ -46,15 +47,15 @@ class Relax(Estimator):
         f = family(q)
         first, second = noise.split(2)
         z = f.perturb(n, first)
-        b = f.hard(z)
+        trace = f.trace(z)
 
         def combine(costs: Tensor) -> Tensor:
-            control = self._surrogate(z, costs), self._surrogate(f.condition(b, second), costs)
+            control = self._surrogate(z, costs), self._surrogate(f.condition(trace, second), costs)
             return controlled(
-                q, f, b, costs=costs, control=control, parameters=list(self.parameters())
+                q, f, trace, costs=costs, control=control, parameters=list(self.parameters())
             )
 
-        return Draw(b, combine)
+        return Draw(f.outcome(trace), combine)
 
     def _surrogate(self, z: Tensor, costs: Tensor) -> Tensor:
         c: Tensor = self.surrogate(z.clamp(min=-1e4))  # an excluded class is at -inf

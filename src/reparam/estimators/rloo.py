@@ -7,7 +7,7 @@ from torch.distributions import Distribution
 
 from reparam.checks import check_count
 from reparam.core import Draw, Estimator, surrogate
-from reparam.families import log_prob, sample
+from reparam.families import scored_sample
 from reparam.noise import Noise
 
 
@@ -35,11 +35,11 @@ class Rloo(Estimator):
 
     def _draw(self, q: Distribution, n: int, noise: Noise) -> Draw:
         check_count("n: Rloo compares samples with each other", n, least=2)
-        points = sample(q, n, noise)
+        points, log_prob = scored_sample(q, n, noise)
 
         def combine(costs: Tensor) -> Tensor:
             detached = costs.detach()
             others = (detached.sum(0) - detached) / (n - 1)
-            return surrogate(costs, log_prob(q, points), others).mean(0)
+            return surrogate(costs, log_prob(), others).mean(0)
 
         return Draw(points, combine)

@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 from reparam.baselines import Baseline
 from reparam.control import alongside
 from reparam.core import Draw, Estimator, surrogate
-from reparam.families import log_prob, sample
+from reparam.families import scored_sample
 from reparam.noise import Noise
 
 
@@ -39,10 +39,10 @@ class Score(Estimator):
     black_box = True
 
     def _draw(self, q: Distribution, n: int, noise: Noise) -> Draw:
-        points = sample(q, n, noise)
+        points, log_prob = scored_sample(q, n, noise)
 
         def combine(costs: Tensor) -> Tensor:
-            log_p = log_prob(q, points)
+            log_p = log_prob()
             if self.baseline is None:
                 return surrogate(costs, log_p).mean(0)
             b = self.baseline(costs.detach(), q)

@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from reparam.checks import check_count, working_dtype
 from reparam.core import Draw, Estimator, surrogate_gradient
-from reparam.families import log_prob, sample
+from reparam.families import scored_sample
 from reparam.noise import Noise
 
 
@@ -40,14 +40,14 @@ class Vimco(Estimator):
 
     def _draw(self, q: Distribution, n: int, noise: Noise) -> Draw:
         check_count("n: Vimco compares samples with each other", n, least=2)
-        points = sample(q, n, noise)
+        points, log_prob = scored_sample(q, n, noise)
 
         def combine(costs: Tensor) -> Tensor:
             bound = torch.logsumexp(costs, 0) - log(n)
             # Differences of bounds: half precision would round them to nothing.
             f = costs.detach().to(working_dtype(costs.dtype))
             signal = torch.logsumexp(f, 0) - log(n) - _without_each(f)
-            return surrogate_gradient(bound, (signal * log_prob(q, points)).sum(0))
+            return surrogate_gradient(bound, (signal * log_prob()).sum(0))
 
         return Draw(points, combine)
 

@@ -6,7 +6,18 @@ from reparam.families.categorical import CategoricalFamily, IndexFamily
 from reparam.families.classes import Classes, classes, zero_carrying
 from reparam.families.continuous import reparameterize
 from reparam.families.independent import IndependentFamily, unwrapped
-from reparam.families.sampling import event_sum, is_discrete, log_prob, pick, sample, support
+from reparam.families.permutation import PermutationFamily
+from reparam.families.perturb_and_map import PerturbAndMapFamily
+from reparam.families.ranked import PlackettLuceFamily, SubsetFamily
+from reparam.families.sampling import (
+    event_sum,
+    is_discrete,
+    log_prob,
+    pick,
+    sample,
+    scored_sample,
+    support,
+)
 
 __all__ = [
     "BernoulliFamily",
@@ -15,6 +26,10 @@ __all__ = [
     "Family",
     "IndependentFamily",
     "IndexFamily",
+    "PermutationFamily",
+    "PerturbAndMapFamily",
+    "PlackettLuceFamily",
+    "SubsetFamily",
     "bernoulli_logits",
     "classes",
     "describe",
@@ -25,6 +40,7 @@ __all__ = [
     "pick",
     "reparameterize",
     "sample",
+    "scored_sample",
     "support",
     "unwrapped",
     "zero_carrying",

@@ -1,4 +1,4 @@
-"""The six primitives that every discrete distribution provides, and their dispatch."""
+"""The primitives that every discrete distribution provides, and their dispatch."""
 
 from abc import ABC, abstractmethod
 from functools import singledispatch
@@ -9,21 +9,27 @@ from torch.distributions import Distribution
 from reparam.functional import straight_through
 from reparam.noise import Noise
 
-LARGEST_SUPPORT = 2**20
-
 
 class Family(ABC):
     """A discrete distribution as perturbed logits: add noise, take the argmax, hard or soft.
 
-    logits: `(*batch, *event)`. Perturbed logits z carry the gradient to the logits, in float32 or
-    float64; points are cast to the logits' dtype.
+    logits: `(*batch, *own)`, own the event shape unless the distribution says another. Perturbed
+    logits z carry the gradient to the logits, in float32 or float64; points are cast to the
+    logits' dtype.
+
+    A score function may see more of z than its outcome, where the law of that is simpler: z's
+    trace (Struminsky et al. 2021, "Leveraging Recursive Gumbel-Max Trick for Approximate Inference
+    in Combinatorial Spaces", arXiv:2110.15072), by default the outcome itself.
+
+    tractable: whether `log_prob` has a formula.
     """
 
     logits: Tensor
+    tractable: bool = True
 
     @abstractmethod
     def perturb(self, n: int, noise: Noise) -> Tensor:
-        """Logits plus noise: z `(n, *batch, *event)`."""
+        """Logits plus noise: z `(n, *batch, *own)`."""
 
     @abstractmethod
     def hard(self, z: Tensor) -> Tensor:
@@ -43,12 +49,24 @@ class Family(ABC):
         soft = self.soft(z, tau)
         return straight_through(self.hard(z), soft) if hard else soft
 
-    @abstractmethod
-    def condition(self, points: Tensor, noise: Noise) -> Tensor:
-        """Perturbed logits given their outcome: points `(P, *batch, *event)` -> z, same shape.
+    def trace(self, z: Tensor) -> Tensor:
+        """What of z decides the outcome, without gradient: `(n, *batch, ...)`."""
+        return self.hard(z)
 
-        `hard(z)` is `points`; over points from q, z is distributed as `perturb`'s. Differentiable
-        in the logits at fixed noise.
+    def outcome(self, trace: Tensor) -> Tensor:
+        """The points of traces: `outcome(trace(z))` is `hard(z)`."""
+        return trace
+
+    def trace_log_prob(self, trace: Tensor) -> Tensor:
+        """Log-probability, or log-density, of traces: `(P, *batch, ...)` -> `(P, *batch)`."""
+        return self.log_prob(trace)
+
+    @abstractmethod
+    def condition(self, trace: Tensor, noise: Noise) -> Tensor:
+        """Perturbed logits given their trace: `(P, *batch, ...)` -> z `(P, *batch, *own)`.
+
+        `trace(z)` is the one given; over traces from q, z is distributed as `perturb`'s.
+        Differentiable in the logits at fixed noise.
         """
 
     @abstractmethod
@@ -65,8 +83,8 @@ def family(q: Distribution) -> Family:
     """The family of q; register a new one as `torch.distributions.kl.register_kl` does."""
     raise TypeError(
         "q: expected a discrete distribution with perturbable logits (OneHotCategorical, "
-        f"Bernoulli, or Independent over one), got {describe(q)}; 'pathwise', 'score' and 'rloo' "
-        "serve other distributions"
+        "Bernoulli, Subset, PlackettLuce, Permutation, or Independent over one), got "
+        f"{describe(q)}; 'pathwise', 'score' and 'rloo' serve other distributions"
     )
 
 
@@ -79,12 +97,3 @@ def describe(q: Distribution) -> str:
     """The name of q's type, with what it wraps."""
     base = getattr(q, "base_dist", None)
     return type(q).__name__ + (f"({describe(base)})" if isinstance(base, Distribution) else "")
-
-
-def check_support(size: int) -> None:
-    """Refuse to enumerate what does not fit in memory."""
-    if size > LARGEST_SUPPORT:
-        raise ValueError(
-            f"q: expected a support of at most {LARGEST_SUPPORT:,} outcomes to enumerate, got "
-            f"{size:,}; use a sampling estimator such as 'rloo'"
-        )

@@ -27,10 +27,10 @@ class BernoulliFamily(Family):
     def soft(self, z: Tensor, tau: float | Tensor) -> Tensor:
         return soft_step(z, tau).to(self.logits.dtype)
 
-    def condition(self, points: Tensor, noise: Noise) -> Tensor:
+    def condition(self, trace: Tensor, noise: Noise) -> Tensor:
         # Tucker et al. 2017, written with softplus so that no probability is formed.
-        sign = 2 * points.detach() - 1
-        logistic = noise.logistic(points.shape[0], self.logits)
+        sign = 2 * trace.detach() - 1
+        logistic = noise.logistic(trace.shape[0], self.logits)
         size = softplus(logistic + softplus(sign * self.logits.to(logistic.dtype)))
         # A size that underflowed to 0 would change sides.
         return sign * size.clamp(min=torch.finfo(size.dtype).tiny)

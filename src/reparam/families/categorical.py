@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, OneHotCategorical
 
-from reparam.checks import working_dtype
-from reparam.families.base import Family, check_support, family
+from reparam.checks import check_support, working_dtype
+from reparam.families.base import Family, family
 from reparam.functional import (
     gumbel_softmax_samples,
     hard_argmax,
@@ -38,12 +38,12 @@ class CategoricalFamily(Family):
     def relax(self, n: int, tau: float | Tensor, noise: Noise, *, hard: bool) -> Tensor:
         return gumbel_softmax_samples(self.logits, n, tau, hard, noise)
 
-    def condition(self, points: Tensor, noise: Noise) -> Tensor:
+    def condition(self, trace: Tensor, noise: Noise) -> Tensor:
         # Maddison et al. 2014: the maximum is Gumbel(0) whatever the outcome, and the others are
         # Gumbel(log p_j) truncated at it: -log(E_j / p_j + E_i), Paulus et al. 2021.
         log_p = _log_softmax(self.logits)
-        log_e = -noise.gumbel(points.shape[0], self.logits)
-        chosen = points.detach() > 0.5
+        log_e = -noise.gumbel(trace.shape[0], self.logits)
+        chosen = trace.detach() > 0.5
         log_e_top = log_e.masked_fill(~chosen, 0).sum(-1, keepdim=True)
         # An impossible class stays at -inf; its 0 keeps the gradient of logaddexp finite.
         impossible = log_p == -torch.inf
@@ -81,7 +81,7 @@ class IndexFamily(Family):
     def soft(self, z: Tensor, tau: float | Tensor) -> Tensor:
         raise _no_relaxation()
 
-    def condition(self, points: Tensor, noise: Noise) -> Tensor:
+    def condition(self, trace: Tensor, noise: Noise) -> Tensor:
         raise _no_relaxation()
 
     def log_prob(self, points: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from reparam.families.base import Family, check_support, family
+from reparam.checks import check_support
+from reparam.families.base import Family, family
 from reparam.noise import Noise
 
 
@@ -19,6 +20,7 @@ class IndependentFamily(Family):
     def __init__(self, q: "Independent[Distribution]") -> None:
         self.base = family(q.base_dist)
         self.logits = self.base.logits
+        self.tractable = self.base.tractable
         self.dims: int = q.reinterpreted_batch_ndims
         self.parts = q.base_dist.batch_shape[len(q.batch_shape) :]
 
@@ -37,11 +39,22 @@ class IndependentFamily(Family):
     def relax(self, n: int, tau: float | Tensor, noise: Noise, *, hard: bool) -> Tensor:
         return self.base.relax(n, tau, noise, hard=hard)
 
-    def condition(self, points: Tensor, noise: Noise) -> Tensor:
-        return self.base.condition(points, noise)
+    def trace(self, z: Tensor) -> Tensor:
+        return self.base.trace(z)
+
+    def outcome(self, trace: Tensor) -> Tensor:
+        return self.base.outcome(trace)
+
+    def trace_log_prob(self, trace: Tensor) -> Tensor:
+        return self._summed(self.base.trace_log_prob(trace))
+
+    def condition(self, trace: Tensor, noise: Noise) -> Tensor:
+        return self.base.condition(trace, noise)
 
     def log_prob(self, points: Tensor) -> Tensor:
-        each = self.base.log_prob(points)
+        return self._summed(self.base.log_prob(points))
+
+    def _summed(self, each: Tensor) -> Tensor:
         return each.sum(tuple(range(-self.dims, 0))) if self.dims else each
 
     def support(self) -> Tensor:

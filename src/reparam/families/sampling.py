@@ -1,10 +1,13 @@
 """Points without a gradient, for any distribution: what score-function estimators need."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from reparam.families.base import check_support, describe, family, has_family
+from reparam.checks import check_support
+from reparam.families.base import describe, family, has_family
 from reparam.families.continuous import reparameterize, with_generator
 from reparam.families.counts import counts_from_uniforms, is_count
 from reparam.families.independent import unwrapped
@@ -39,6 +42,19 @@ def log_prob(q: Distribution, points: Tensor) -> Tensor:
     return family(q).log_prob(points) if is_discrete(q) else q.log_prob(points)
 
 
+def scored_sample(q: Distribution, n: int, noise: Noise) -> tuple[Tensor, Callable[[], Tensor]]:
+    """Detached points `(n, *batch, *event)`, and what computes their log-probability `(n, *batch)`.
+
+    Where q's own is not tractable, that is the trace's.
+    """
+    if not is_discrete(q) or (f := family(q)).tractable:
+        points = sample(q, n, noise)
+        return points, lambda: log_prob(q, points)
+    with torch.no_grad():
+        trace = f.trace(f.perturb(n, noise))
+        return f.outcome(trace), lambda: f.trace_log_prob(trace)
+
+
 def event_sum(values: Tensor, q: Distribution) -> Tensor:
     """Sum over q's event dimensions, which are the last ones of `values`."""
     dims = len(q.event_shape)
@@ -46,9 +62,15 @@ def event_sum(values: Tensor, q: Distribution) -> Tensor:
 
 
 def support(q: Distribution) -> Tensor:
-    """All outcomes of a discrete q: `(S, *batch, *event)`."""
+    """All outcomes of a discrete q, which can be weighted: `(S, *batch, *event)`."""
     if is_discrete(q):
-        outcomes = family(q).support()
+        f = family(q)
+        if not f.tractable:
+            raise TypeError(
+                f"q: expected a distribution with tractable log-probabilities, got {describe(q)}; "
+                "use 'score', 'rloo', 'rebar' or 'relax'"
+            )
+        outcomes = f.support()
         ones = [1] * len(q.batch_shape)
         outcomes = outcomes.reshape(len(outcomes), *ones, *q.event_shape)
         return outcomes.expand(-1, *q.batch_shape, *q.event_shape)

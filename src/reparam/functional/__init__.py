@@ -11,8 +11,10 @@ from reparam.functional.hard_concrete import (
     hard_concrete_l0,
 )
 from reparam.functional.indices import gumbel_max, index_samples, sample_indices
+from reparam.functional.matching import matching
 from reparam.functional.sinkhorn import gumbel_sinkhorn, sinkhorn
 from reparam.functional.soften import hard_argmax, soft_argmax, soft_step, straight_through
+from reparam.functional.sorting import neural_sort, soft_sort
 from reparam.functional.topk import gumbel_topk, hard_topk, relaxed_topk, soft_topk
 
 __all__ = [
@@ -27,10 +29,13 @@ __all__ = [
     "hard_concrete_l0",
     "hard_topk",
     "index_samples",
+    "matching",
+    "neural_sort",
     "relaxed_topk",
     "sample_indices",
     "sinkhorn",
     "soft_argmax",
+    "soft_sort",
     "soft_step",
     "soft_topk",
     "straight_through",

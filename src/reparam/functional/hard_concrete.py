@@ -37,8 +37,8 @@ def hard_concrete(
     >>> hard_concrete(torch.tensor([-100.0, 100.0]))
     tensor([0., 1.])
     """
-    _check_interval(gamma, zeta)
-    _check_tau(tau)
+    check_interval(gamma, zeta)
+    check_gate_tau(tau)
     _check_logits(logits, validate)
     noise = Noise(generator, key=key)
     if kernels.serves(logits, noise):
@@ -46,7 +46,7 @@ def hard_concrete(
         z: Tensor = _HardConcrete.apply(logits.reshape(-1), shape, generator)  # type: ignore[no-untyped-call]
         return z.view(logits.shape).to(logits.dtype)
     s = torch.sigmoid((logits + noise.logistic(1, logits)[0]) / tau)
-    return _stretched(s, gamma, zeta).to(logits.dtype)
+    return stretched(s, gamma, zeta).to(logits.dtype)
 
 
 def hard_concrete_eval(logits: Tensor, gamma: float = -0.1, zeta: float = 1.1) -> Tensor:
@@ -55,10 +55,10 @@ def hard_concrete_eval(logits: Tensor, gamma: float = -0.1, zeta: float = 1.1) -
     >>> hard_concrete_eval(torch.tensor([-3.0, 0.0, 3.0]))
     tensor([0.0000, 0.5000, 1.0000])
     """
-    _check_interval(gamma, zeta)
+    check_interval(gamma, zeta)
     check_floating("logits", logits)
     s = torch.sigmoid(logits.to(working_dtype(logits.dtype)))
-    return _stretched(s, gamma, zeta).to(logits.dtype)
+    return stretched(s, gamma, zeta).to(logits.dtype)
 
 
 def hard_concrete_l0(
@@ -69,8 +69,8 @@ def hard_concrete_l0(
     >>> hard_concrete_l0(torch.zeros(2), tau=1.0, gamma=-0.5, zeta=1.5)
     tensor([0.7500, 0.7500])
     """
-    _check_interval(gamma, zeta)
-    _check_tau(tau)
+    check_interval(gamma, zeta)
+    check_gate_tau(tau)
     check_floating("logits", logits)
     wide = logits.to(working_dtype(logits.dtype))
     return torch.sigmoid(wide - tau * math.log(-gamma / zeta)).to(logits.dtype)
@@ -102,7 +102,8 @@ class _HardConcrete(torch.autograd.Function):
         return grad * slope.masked_fill((z == 0) | (z == 1), 0), None, None
 
 
-def _stretched(s: Tensor, gamma: float, zeta: float) -> Tensor:
+def stretched(s: Tensor, gamma: float, zeta: float) -> Tensor:
+    """clamp(s (zeta - gamma) + gamma, 0, 1)."""
     return (s * (zeta - gamma) + gamma).clamp(0, 1)
 
 
@@ -117,12 +118,14 @@ def _check_logits(logits: Tensor, validate: bool) -> None:
             )
 
 
-def _check_tau(tau: float) -> None:
+def check_gate_tau(tau: float) -> None:
+    """Refuse a temperature that is not positive: such gates would have no gradient."""
     if not 0 < tau < math.inf:
         raise ValueError(f"tau: expected a temperature > 0, got {tau}; 2/3 is usual")
 
 
-def _check_interval(gamma: float, zeta: float) -> None:
+def check_interval(gamma: float, zeta: float) -> None:
+    """Refuse an interval that does not reach beyond [0, 1] at both ends."""
     if not -math.inf < gamma < 0:
         raise ValueError(
             f"gamma: expected a number < 0, so that gates can close, got {gamma}; -0.1 is usual"

@@ -7,10 +7,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from reparam.core import Estimator
-from reparam.estimators import GumbelRao, MeasureValued, Rebar, Relax
-from reparam.families import is_discrete
+from reparam.estimators import GumbelRao, Imle, MeasureValued, Rebar, Relax
+from reparam.families import family, is_discrete
 from reparam.problems.nodes import control_grid, nodes
 from reparam.problems.problem import Problem
+from reparam.problems.traces import noise_event
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,14 @@ def sampled_moments(
 
 def _has_many_parts(estimator: Estimator, q: Distribution) -> bool:
     """Whether the gradient depends on several sources of noise at once."""
+    if is_discrete(q) and not family(q).tractable:
+        return True
     if isinstance(estimator, MeasureValued):
         return not is_discrete(q)
-    if isinstance(estimator, GumbelRao) and estimator.k > 1:
+    if isinstance(estimator, Imle) or (isinstance(estimator, GumbelRao) and estimator.k > 1):
         return True
     # A relaxation depends on every number of its noise.
-    return bool(estimator.anneals) and q.event_shape.numel() > 3
+    return bool(estimator.anneals) and is_discrete(q) and noise_event(q).numel() > 3
 
 
 def _gradients(

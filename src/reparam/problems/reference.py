@@ -20,10 +20,12 @@ from torch.distributions import (
 )
 from torch.nn.functional import binary_cross_entropy_with_logits, linear
 
+from reparam.distributions import Permutation, PlackettLuce, Subset
 from reparam.problems.problem import (
     Problem,
     by_counting,
     by_enumeration,
+    by_matching,
     by_quadrature,
     on_the_half_line,
     on_the_line,
@@ -206,6 +208,45 @@ def vae() -> Problem:
     )
 
 
+def subset() -> Problem:
+    """Two of three items under a cost that is not a sum over them; two rows."""
+    return Problem(
+        about="Subset of 2 of 3 classes, exp(w.s) + s1 s2",
+        params={"logits": _leaf([0.4, -0.6, 0.9], [1.2, 0.0, -0.8])},
+        build=lambda p: Subset(2, p["logits"]),
+        weight=_leaf(0.8, -1.2, 0.3),
+        cost=lambda points, weight: (points @ weight).exp() + points[..., 0] * points[..., 1],
+        integrate=by_enumeration,
+        discrete=True,
+    )
+
+
+def ranking() -> Problem:
+    """Three items in order, under a cost of the whole matrix; two rows."""
+    return Problem(
+        about="Plackett-Luce ranking of 3 classes, sin of a weighted sum of the matrix",
+        params={"logits": _leaf([0.4, -0.6, 0.9], [1.2, 0.0, -0.8])},
+        build=lambda p: PlackettLuce(p["logits"]),
+        weight=_leaf([0.3, -0.5, 1.1], [0.8, 0.2, -0.7], [-1.2, 0.6, 0.4]),
+        cost=lambda points, weight: (points * weight).sum((-2, -1)).sin(),
+        integrate=by_enumeration,
+        discrete=True,
+    )
+
+
+def permutation() -> Problem:
+    """A permutation of two, whose probability has a closed form; two rows."""
+    return Problem(
+        about="Gumbel-Matching permutation of 2, sin of a weighted sum of the matrix",
+        params={"logits": _leaf([[0.4, -0.6], [0.9, 0.3]], [[1.2, 0.0], [-0.8, 0.5]])},
+        build=lambda p: Permutation(p["logits"]),
+        weight=_leaf([0.3, -0.5], [0.8, 0.2]),
+        cost=lambda points, weight: (points * weight).sum((-2, -1)).sin(),
+        integrate=by_matching,
+        discrete=True,
+    )
+
+
 PROBLEMS: dict[str, Callable[[], Problem]] = {
     "bernoulli": bernoulli,
     "bits3": bits3,
@@ -217,5 +258,8 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "poisson": poisson,
     "binomial": binomial,
     "negative-binomial": negative_binomial,
+    "subset": subset,
+    "ranking": ranking,
+    "permutation": permutation,
     "vae": vae,
 }

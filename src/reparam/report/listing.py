@@ -20,17 +20,25 @@ from torch.distributions import (
 )
 
 from reparam.core import Estimator
+from reparam.distributions import Permutation, PerturbAndMap, PlackettLuce, Subset
 from reparam.estimators import ESTIMATORS, Relax
+from reparam.functional import hard_argmax
 
 KINDS: dict[str, tuple[Distribution, ...]] = {
     "Bernoulli": (Bernoulli(logits=torch.zeros(1)),),
     "categorical": (OneHotCategorical(logits=torch.zeros(1, 8)),),
+    "subsets, rankings and permutations": (
+        Subset(2, torch.zeros(1, 4)),
+        PlackettLuce(torch.zeros(1, 3)),
+        Permutation(torch.zeros(1, 2, 2)),
+    ),
     "counts": (
         Poisson(torch.ones(1)),
         Binomial(4, logits=torch.zeros(1)),
         NegativeBinomial(torch.ones(1), logits=torch.zeros(1)),
     ),
     "continuous": (Normal(torch.zeros(1), 1.0), Exponential(torch.ones(1))),
+    "perturb-and-MAP": (PerturbAndMap(torch.zeros(1, 2), hard_argmax),),
 }
 
 
@@ -62,7 +70,7 @@ def evaluations(estimator: Estimator) -> str:
     two, four = (len(estimator.draw(q, n).points) for n in (2, 4))
     slope, constant = (four - two) // 2, 2 * two - four
     if slope == 0:
-        return "as many as outcomes"
+        return "as many as outcomes" if constant > 1 else "1"
     per = "n" if slope == 1 else f"{slope}n"
     return per if constant == 0 else f"{constant} + {per}"
 

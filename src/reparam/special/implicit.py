@@ -4,9 +4,7 @@ A value x with distribution function F(x; theta) keeps its quantile if it moves 
 
     dx/dtheta = -(dF/dtheta) / f
 
-(Figurnov et al. 2018, "Implicit Reparameterization Gradients", equation 5, arXiv:1805.08498). F is
-integrated in a coordinate in which the density f is log-concave, over the tail beyond x, relative
-to f at x: there is nothing to cancel, and nothing under- or overflows.
+(Figurnov et al. 2018, "Implicit Reparameterization Gradients", equation 5, arXiv:1805.08498).
 """
 
 from collections.abc import Callable
@@ -18,9 +16,6 @@ from torch.autograd import Function
 
 from reparam.checks import inspectable
 
-ENOUGH = 34.0
-"""Where a density has fallen by e^-34, what is left of its tail is below rounding."""
-
 _CHUNK = 8192
 
 Slopes = Callable[..., tuple[Tensor, ...]]
@@ -29,13 +24,34 @@ Slopes = Callable[..., tuple[Tensor, ...]]
 def at_fixed_quantile(value: Tensor, slopes: Slopes, *parameters: Tensor) -> Tensor:
     """The value as it is, moving by `slopes(value, *parameters)` as the parameters do.
 
-    Shapes and dtypes are all the same. `slopes` is called by the backward pass; where it is
-    differentiable, so is the gradient.
+    value: in float64; what gradient it has of its own is dropped. parameters: any that broadcast
+        against it, and that may have dimensions in front of it, over which the moves add up.
+    slopes: one for each parameter; called by the backward pass, with float64 parameters. Where it
+        is differentiable, so is the gradient.
     """
-    # The compiler refuses what has a forward mode.
-    function = _Backward if torch.compiler.is_compiling() else _AtFixedQuantile
-    moving: Tensor = function.apply(value.detach(), slopes, *parameters)  # type: ignore[no-untyped-call]
+    wide = [p.to(value.dtype) for p in parameters]
+    function: type[_Backward] = _AtFixedQuantile
+    if torch.compiler.is_compiling():
+        # The compiler refuses what has a forward mode, and fails where nothing has a gradient.
+        if not any(p.requires_grad for p in wide):
+            return value.detach()
+        function = _Backward
+    moving: Tensor = function.apply(value.detach(), slopes, *wide)  # type: ignore[no-untyped-call]
     return moving
+
+
+def in_chunks(f: Slopes) -> Slopes:
+    """An elementwise function of tensors that broadcast, in chunks that stay in cache."""
+
+    def chunked(*given: Tensor) -> tuple[Tensor, ...]:
+        at = torch.broadcast_tensors(*given)  # type: ignore[no-untyped-call]
+        if at[0].numel() <= _CHUNK or torch.is_grad_enabled() or not inspectable():
+            return f(*at)
+        chunks = zip(*(t.flatten().split(_CHUNK) for t in at), strict=True)
+        columns = zip(*(f(*chunk) for chunk in chunks), strict=True)
+        return tuple(torch.cat(column).view(at[0].shape) for column in columns)
+
+    return chunked
 
 
 def invert(
@@ -56,17 +72,13 @@ def invert(
         log_f = log_f.clamp(max=-torch.finfo(x.dtype).tiny)
         high = torch.where(log_f < log_u, high, x)
         far = x + ratio * log_f * torch.log(log_u / log_f)
-        x = torch.where(far <= high, far, torch.minimum(x + ratio * (log_u - log_f), high))
+        moved = torch.where(far <= high, far, torch.minimum(x + ratio * (log_u - log_f), high))
+        # Convergence is quadratic: what is left is the square of the last step.
+        done = (moved - x).abs() <= 1e-7 * ratio
+        x = moved
+        if inspectable() and bool(done.all()):
+            break
     return x
-
-
-def _chunked(slopes: Slopes, *at: Tensor) -> tuple[Tensor, ...]:
-    """The slopes, in chunks whose hundreds of temporary tensors stay in cache."""
-    if at[0].numel() <= _CHUNK or torch.is_grad_enabled() or not inspectable():
-        return slopes(*at)
-    chunks = zip(*(t.flatten().split(_CHUNK) for t in at), strict=True)  # type: ignore[no-untyped-call]
-    columns = zip(*(slopes(*chunk) for chunk in chunks), strict=True)
-    return tuple(torch.cat(column).view_as(at[0]) for column in columns)
 
 
 class _Backward(Function):
@@ -84,11 +96,15 @@ class _Backward(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *(grad * slope for slope in _chunked(ctx.slopes, *ctx.saved_tensors))
+        _, *parameters = ctx.saved_tensors
+        pairs = zip(ctx.slopes(*ctx.saved_tensors), parameters, strict=True)
+        return None, None, *((grad * slope).sum_to_size(p.shape) for slope, p in pairs)
 
 
 class _AtFixedQuantile(_Backward):
     @staticmethod
     def jvp(ctx: Any, value: Tensor, slopes: None, *tangents: Tensor) -> Tensor:
-        moves = zip(ctx.slopes(*ctx.saved_tensors), tangents, strict=True)
-        return torch.stack([slope * tangent for slope, tangent in moves]).sum(0)
+        pairs = zip(ctx.slopes(*ctx.saved_tensors), tangents, strict=True)
+        shape = ctx.saved_tensors[0].shape
+        moves = [(slope * tangent).sum_to_size(shape) for slope, tangent in pairs]
+        return torch.stack(moves).sum(0)

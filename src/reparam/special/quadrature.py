@@ -15,7 +15,7 @@ def _legendre(n: int, x: float) -> tuple[float, float]:
     return value, n * (x * value - before) / (x * x - 1)
 
 
-def _rule(n: int) -> list[tuple[float, float]]:
+def legendre_rule(n: int) -> list[tuple[float, float]]:
     """Nodes and weights on (0, 1), the nodes by Newton's method."""
     rule = []
     for i in range(n):
@@ -28,7 +28,7 @@ def _rule(n: int) -> list[tuple[float, float]]:
     return rule
 
 
-RULE = _rule(32)
+RULE = legendre_rule(32)
 
 
 def integral(f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
