@@ -2,6 +2,7 @@ from reparam import baselines as baselines
 from reparam import distributions as distributions
 from reparam import fast as fast
 from reparam import functional as functional
+from reparam import nn as nn
 from reparam import schedules as schedules
 from reparam.core import Draw as Draw
 from reparam.core import Estimator as Estimator
