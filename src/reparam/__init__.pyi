@@ -2,8 +2,11 @@ from reparam import baselines as baselines
 from reparam import distributions as distributions
 from reparam import fast as fast
 from reparam import functional as functional
+from reparam import hf as hf
 from reparam import nn as nn
 from reparam import schedules as schedules
+from reparam.beam import Sequences as Sequences
+from reparam.beam import stochastic_beam_search as stochastic_beam_search
 from reparam.core import Draw as Draw
 from reparam.core import Estimator as Estimator
 from reparam.core import expect as expect
