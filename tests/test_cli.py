@@ -10,9 +10,10 @@ import torch
 
 import reparam as rp
 from reparam import cli
+from reparam.recipes import MODELS
+from reparam.recipes.lookup import prepared
 from reparam.report.listing import summary
 from reparam.training.loop import Run
-from reparam.training.run import prepared
 from tiny_runs import (
     checkpoint,
     config,
@@ -85,7 +86,7 @@ def test_a_bad_argument_is_refused_before_any_file_is_made(changed, message, her
     ("command", "message"),
     [
         ("learn", 'Unknown command "learn". Available commands: .*train.*'),
-        ("train gan", 'Unknown command "gan". Available commands: discrete-vae, vae.'),
+        ("train gan", 'Unknown command "gan". Available commands: discrete-vae, jigsaw, .*, vae.'),
         ("train vae --classes 3", "Unknown option: --classes.*"),
         ("train vae --epochs", ".*--epochs requires an argument."),
         ("train vae 7", r"Unused Tokens: \['7'\]."),
@@ -141,7 +142,7 @@ def test_too_many_processes_are_refused(here, monkeypatch):
 @pytest.mark.parametrize("model", ["discrete-vae", "vae"])
 def test_every_estimator_trains_or_is_refused(model, name, here, monkeypatch):
     """As its claims say: a pathwise one needs the latent it differentiates, an exact one a sum."""
-    monkeypatch.setattr("reparam.report.vae.write_report", lambda *_: None)
+    monkeypatch.setattr("reparam.recipes.lookup.write_report", lambda *_: None)
     given = options(model, data="tiny.npy", out="run", estimator=name, epochs=1, samples=2)
     outcome = reparam(*given)
     if outcome.status:
@@ -235,7 +236,8 @@ def test_the_list_names_every_estimator_and_its_reference(monkeypatch):
 
 def test_help_costs_no_torch():
     """Every page of it, in a process of its own: torch is never imported."""
-    pages = [["--help"], ["train", "--help"], ["train", "discrete-vae", "--help"], ["--version"]]
+    pages = [["--help"], ["train", "--help"], ["--version"]]
+    pages += [["train", model, "--help"] for model in MODELS]
     program = (
         "import sys\nfrom reparam import cli\n"
         f"for page in {pages}:\n"

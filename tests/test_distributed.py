@@ -55,7 +55,7 @@ def numbers(batch: torch.Tensor) -> list[int]:
 
 def test_processes_share_each_batch(pair, tmp_path):
     """Half each and no image twice: together what one process would see."""
-    alone = make_run(tmp_path, settings(), pair[0].images)
+    alone = make_run(tmp_path, settings(), pair[0].data)
     halves = [numbers(next(run.batches())[1]) for run in pair]
     assert [len(half) for half in halves] == [8, 8]
     assert sorted(halves[0] + halves[1]) == sorted(numbers(next(alone.batches())[1]))
@@ -71,7 +71,7 @@ def test_processes_share_the_test_set(pair):
 @pytest.mark.parametrize("purpose", [0, 1, 2])
 def test_processes_draw_different_noise(purpose, pair, tmp_path):
     """Pixels, samples and evaluations alike; the first draws what it would draw alone."""
-    alone = make_run(tmp_path, settings(), pair[0].images)
+    alone = make_run(tmp_path, settings(), pair[0].data)
     first, second, own = (
         torch.rand(9, generator=r.generator("cpu", purpose)) for r in [*pair, alone]
     )
@@ -171,7 +171,7 @@ def test_two_processes_resume_as_if_never_disturbed(two):
     assert equal(checkpoint(two / "cut"), checkpoint(two / "run"))
     for cut, whole in zip(records(two / "cut"), records(two / "run"), strict=True):
         assert cut.pop("split") == whole.pop("split")
-        assert cut == pytest.approx(whole, rel=1e-12)
+        assert cut == (whole if "symptom" in cut else pytest.approx(whole, rel=1e-12))
 
 
 def test_one_process_continues_what_two_began(two):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from reparam.data import Images
+from reparam.recipes.config import kept
 from reparam.training.folder import RunError, RunFolder
 from reparam.training.loop import Run
 from reparam.training.stop import stop_requests
@@ -44,7 +45,7 @@ def poison(run: Run, name: str, value: float = math.nan) -> None:
             "reconstruction .*decoder overflowed",
         ),
         (lambda run: setattr(run.task.kl_weight, "constant", math.inf), "loss .*lower --kl-weight"),
-        (lambda run: run.images.train.fill_(math.nan), "batch .*the data holds it"),
+        (lambda run: run.data.train.fill_(math.nan), "batch .*the data holds it"),
     ],
 )
 def test_a_loss_that_is_not_finite_stops_the_run(break_, said, tmp_path):
@@ -177,7 +178,7 @@ def test_a_config_that_is_none_is_refused(text, tmp_path):
     folder = RunFolder(tmp_path)
     folder.config.write_text(text)
     with pytest.raises(RunError, match=r"config.json: expected the config of a run; ."):
-        folder.settings()
+        kept(folder)
 
 
 def test_a_line_cut_in_half_is_forgotten(tmp_path):

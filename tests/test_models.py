@@ -77,6 +77,15 @@ def hoeffding(values: Tensor, n: int) -> float:
     return (values.max() - values.min()).item() * math.sqrt(math.log(2 / FALSE_FAIL) / (2 * n))
 
 
+def test_an_impossible_class_leaves_the_kl_finite():
+    """log 3 - log 2 of two even classes of three, with a gradient that is 0 at the third."""
+    logits = torch.tensor([[0.0, 0.0, -torch.inf]], requires_grad=True)
+    latent = CategoricalLatent(1, 3)
+    kl = latent.kl(latent.posterior(logits))
+    torch.testing.assert_close(kl, torch.tensor([[math.log(1.5)]]))
+    torch.testing.assert_close(torch.autograd.grad(kl.sum(), logits)[0], torch.zeros(1, 3))
+
+
 def test_the_gaussian_kl_is_torchs():
     """(mu^2 + sigma^2 - 1 - log sigma^2) / 2 for each unit, from means and log-variances."""
     latent = GaussianLatent(4)

@@ -135,6 +135,10 @@ def test_the_sections_are_all_there(page):
     """In order, with what is dangerous in a name made harmless."""
     assert page.texts["h2"] == SECTIONS
     assert page.texts["title"] == page.texts["h1"] == ["discrete-vae on <b>&'.npy"]
+    subtitle = (
+        r"Sampling step differentiated by gumbel-softmax\. .*\d+ training and \d+ test images.*"
+    )
+    assert re.fullmatch(subtitle, page.texts["p"][0])
     assert "b" not in page.texts
 
 

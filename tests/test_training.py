@@ -9,9 +9,10 @@ import reparam as rp
 from reparam.baselines import BASELINES, Learned
 from reparam.data import Images
 from reparam.models import evaluate
+from reparam.recipes import MODELS
+from reparam.recipes.config import from_dict, to_dict
 from reparam.training import metrics
 from reparam.training.loop import Run
-from reparam.training.settings import MODELS, from_dict, to_dict
 from reparam.training.task import Step
 from tiny_runs import (
     checkpoint,
@@ -122,7 +123,7 @@ def test_the_relaxed_test_value_is_at_the_temperature_of_its_step(tmp_path):
     trained(run)
     (record,) = records(tmp_path, split="test", step=6, final=None)
     tau = records(tmp_path, split="train", step=6)[0]["tau"]
-    own = evaluate(run.task.vae, run.images.test, rp.GumbelSoftmax(tau), run.generator("cpu", 2))
+    own = evaluate(run.task.vae, run.data.test, rp.GumbelSoftmax(tau), run.generator("cpu", 2))
     assert tau == 0.75
     assert {k: record[k] for k in own.asdict()} == own.asdict()
 
@@ -174,7 +175,7 @@ def test_a_learned_baseline_is_trained(tmp_path):
 @pytest.mark.parametrize("model", MODELS)
 def test_settings_come_back_from_json(model):
     """Every field, changed or not."""
-    chosen = settings(model, lr=0.1 + 0.2, kl_weight="cosine:start=0,end=1")
+    chosen = settings(model, lr=0.1 + 0.2, data="a, 'b'")
     assert from_dict(json.loads(json.dumps(to_dict(chosen)))) == chosen
 
 

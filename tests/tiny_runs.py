@@ -19,20 +19,35 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from data_cases import idx
 from reparam import cli
 from reparam.data import Images
+from reparam.recipes import MODELS
+from reparam.recipes.vae.task import vae_task
 from reparam.training.distributed import World
 from reparam.training.folder import RunFolder
 from reparam.training.loop import Run, planned_steps
 from reparam.training.progress import Progress
-from reparam.training.settings import MODELS, Settings
-from reparam.training.vae import vae_task
+from reparam.training.settings import Settings
 
 DEADLINE = 90.0
 """Seconds for anything that another process should do at once."""
 SMALL = {"epochs": 2, "batch": 16, "hidden": 16, "latents": 3, "log_every": 1, "iw_samples": 3}
-"""Settings of both models."""
-CLASSES = {"discrete-vae": {"classes": 4}, "vae": {}}
+"""Settings of the models of images."""
+TINY = {
+    "discrete-vae": {**SMALL, "classes": 4},
+    "jigsaw": {"epochs": 2, "batch": 16, "hidden": 16, "side": 2, "log_every": 1},
+    "l0": {"epochs": 2, "batch": 16, "log_every": 1},
+    "router": {"epochs": 2, "batch": 16, "hidden": 16, "experts": 3, "log_every": 1},
+    "select": {"epochs": 2, "batch": 16, "hidden": 16, "k": 5, "log_every": 1},
+    "sort": {"epochs": 2, "batch": 16, "hidden": 16, "sequences": 48, "n": 3, "log_every": 1},
+    "topics": {"epochs": 2, "batch": 16, "hidden": 16, "topics": 3, "log_every": 1, "max_share": 1},
+    "vae": SMALL,
+}
+THEMES = (
+    "acorn ash bark birch branch elm forest leaf oak pine",
+    "anchor boat captain deck harbour mast ocean sail ship wave",
+)
 ALONE = World(0, 1, torch.device("cpu"))
 
 
@@ -55,14 +70,43 @@ def write_images(path: Path, *, count: int = 64, shape: tuple[int, ...] = (8, 8)
     return path
 
 
+def write_documents(path: Path, *, count: int = 64) -> Path:
+    """Two kinds of documents, a line each, of five words of one theme: a tenth is held out."""
+    with path.open("w") as file:
+        for number in range(count):
+            words = THEMES[number % 2].split()
+            print(*(words[(number * 7 // 2 + step**2) % 10] for step in range(1, 6)), file=file)
+    return path
+
+
+def write_labelled(folder: Path, *, train: int = 40, test: int = 12) -> Path:
+    """The same as IDX files, image i with the label i modulo two."""
+    folder.mkdir(exist_ok=True)
+    for prefix, count in (("train", train), ("t10k", test)):
+        values = (pictures(count, 8, 8) * 255).byte()
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(idx(values))
+        labels = (torch.arange(count) % 2).byte()
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(idx(labels, b"\0\0\x08\x01"))
+    return folder
+
+
+def write_data(model: str, folder: Path) -> Path:
+    """What the model can be trained on."""
+    if model == "topics":
+        return write_documents(folder / "tiny.txt")
+    if model in ("l0", "router", "sort"):
+        return write_labelled(folder / "tiny")
+    return write_images(folder / "tiny.npy")
+
+
 def settings(model: str = "discrete-vae", **changed: Any) -> Settings:
     """Small settings."""
-    return MODELS[model](**{**SMALL, **CLASSES[model], **changed})
+    return MODELS[model](**{**TINY[model], **changed})
 
 
 def options(model: str = "discrete-vae", **changed: Any) -> list[str]:
     """The same for the command line, after `reparam`."""
-    chosen = {**SMALL, **CLASSES[model], **changed}
+    chosen = {**TINY[model], **changed}
     pairs = [("--" + name.replace("_", "-"), str(value)) for name, value in chosen.items()]
     return ["train", model, *(part for pair in pairs for part in pair)]
 

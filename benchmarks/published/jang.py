@@ -13,12 +13,13 @@ from benchmarks.published.options import Options
 from benchmarks.published.rows import Row, shown
 from rich.console import Console
 
+from reparam.recipes.config import to_dict
+from reparam.recipes.lookup import prepared
+from reparam.recipes.vae.settings import DiscreteVaeSettings
 from reparam.training.distributed import world
 from reparam.training.folder import RunFolder
 from reparam.training.loop import Run
 from reparam.training.progress import Progress
-from reparam.training.run import prepared
-from reparam.training.settings import DiscreteVaeSettings
 
 PUBLISHED = {
     "gumbel-softmax": 101.5,
@@ -48,7 +49,7 @@ def train(spec: str, options: Options) -> dict[str, float]:
         Progress(Console(stderr=True), quiet=True) as progress,
     ):
         place = RunFolder(Path(folder) / "run")
-        place.create(settings)
+        place.create(to_dict(settings))
         return Run(task, images, settings, place, here).train(progress)
 
 

@@ -16,18 +16,19 @@ from torch import Tensor
 from reparam.data.images import DataError
 
 UNSIGNED_BYTE = 0x08
-RANK = 3
-HEADER = 4 + 4 * RANK
+IMAGES, LABELS = 3, 1
+"""How many dimensions a file of each has."""
+DIMENSIONS = {IMAGES: "3 dimensions (count, height, width)", LABELS: "1 dimension (count)"}
 GZIP_MAGIC = b"\x1f\x8b"
 
 
-def read_idx(path: Path) -> Tensor:
-    """Return the images of an IDX file, gzipped or not: bytes of shape (N, H, W).
+def read_idx(path: Path, rank: int = IMAGES) -> Tensor:
+    """Return the images of an IDX file, gzipped or not, as `parse_idx` does, or its labels.
 
     Raises:
         DataError: if the file is corrupt, truncated, overlong, or holds something else.
     """
-    return parse_idx(unzipped(path), path)
+    return parse_idx(unzipped(path), path, rank)
 
 
 def unzipped(path: Path) -> bytes:
@@ -48,53 +49,56 @@ def unzipped(path: Path) -> bytes:
         ) from error
 
 
-def parse_idx(content: bytes, where: Path | str) -> Tensor:
-    """Return the images in `content` as bytes of shape (N, H, W); `where` names it in errors.
+def parse_idx(content: bytes, where: Path | str, rank: int = IMAGES) -> Tensor:
+    """Return what is in `content` as bytes; `where` names it in errors.
+
+    rank: IMAGES, of shape (N, H, W), or LABELS, of shape (N).
 
     Raises:
-        DataError: if the header is not that of images, or the length is not what it announces.
+        DataError: if the header is of another rank, or the length is not what it announces.
 
     >>> parse_idx(bytes([0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 7, 9]), "tiny")
     tensor([[[7, 9]]], dtype=torch.uint8)
+    >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]), "tiny", LABELS)
+    tensor([7, 9], dtype=torch.uint8)
     """
-    _check_magic(content[:4], where)
-    if len(content) < HEADER:
+    _check_magic(content[:4], where, rank)
+    header = 4 + 4 * rank
+    if len(content) < header:
         raise DataError(
-            f"{where}: expected a header of {HEADER} bytes, got {len(content)}; "
+            f"{where}: expected a header of {header} bytes, got {len(content)}; "
             "the file is truncated, fetch it again"
         )
-    shape = struct.unpack(f">{RANK}I", content[4:HEADER])
-    _check_length(shape, len(content) - HEADER, where)
+    shape = struct.unpack(f">{rank}I", content[4:header])
+    _check_length(shape, len(content) - header, where)
     # A copy, because torch warns of memory that Python will not let it write.
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=HEADER).view(shape)
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header).view(shape)
 
 
-def _check_magic(magic: bytes, where: Path | str) -> None:
+def _check_magic(magic: bytes, where: Path | str, expected: int) -> None:
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise DataError(
-            f"{where}: expected IDX, which starts with the magic number 00 00 08 03, "
+            f"{where}: expected IDX, which starts with the magic number 00 00 08 0{expected}, "
             f"got {magic.hex(' ') or 'an empty file'}"
         )
     kind, rank = magic[2:]
     if kind != UNSIGNED_BYTE:
         raise DataError(
             f"{where}: expected the type byte 0x08 (unsigned byte), got 0x{kind:02x}; "
-            "convert the pixels to bytes 0..255"
+            "convert the values to bytes 0..255"
         )
-    if rank != RANK:
-        hint = "; is it the file of labels?" if rank == 1 else ""
-        raise DataError(
-            f"{where}: expected {RANK} dimensions (count, height, width), got {rank}{hint}"
-        )
+    if rank != expected:
+        hint = {IMAGES: "; is it the file of images?", LABELS: "; is it the file of labels?"}
+        raise DataError(f"{where}: expected {DIMENSIONS[expected]}, got {rank}{hint.get(rank, '')}")
 
 
 def _check_length(shape: tuple[int, ...], got: int, where: Path | str) -> None:
     expected = math.prod(shape)
     if expected == 0:
-        raise DataError(f"{where}: expected at least one image, got dimensions {shape}")
+        raise DataError(f"{where}: expected at least one example, got dimensions {shape}")
     if got != expected:
         state = "truncated" if got < expected else "overlong"
         raise DataError(
-            f"{where}: expected {expected} bytes of pixels for dimensions {shape}, got {got}; "
+            f"{where}: expected {expected} bytes of values for dimensions {shape}, got {got}; "
             f"the file is {state}, fetch it again"
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from reparam.data.download import fetch, user_cache, verified
-from reparam.data.idx import parse_idx, read_idx
+from reparam.data.idx import IMAGES, LABELS, parse_idx, read_idx
 from reparam.data.images import DataError, Images, from_bytes
 
 MIRRORS = (
@@ -17,9 +17,12 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 TRAIN, TEST = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
+TRAIN_LABELS, TEST_LABELS = "train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte"
 SHA256 = {
     TRAIN: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     TEST: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    TRAIN_LABELS: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    TEST_LABELS: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 """Of the files after decompression: mirrors compress differently."""
 
@@ -37,7 +40,19 @@ def mnist(cache: Path | None = None, mirrors: Sequence[str] = MIRRORS) -> Images
         ImportError: without pooch, if something is to be downloaded.
     """
     folder = (cache or user_cache()) / "mnist"
-    return _published("mnist", [_checked(folder, stem, mirrors) for stem in SHA256])
+    return _published("mnist", [_checked(folder, stem, mirrors) for stem in (TRAIN, TEST)])
+
+
+def mnist_labels(
+    cache: Path | None = None, mirrors: Sequence[str] = MIRRORS
+) -> tuple[Tensor, Tensor]:
+    """Return the training and the test labels, bytes 0..9 of shapes (60000) and (10000).
+
+    Takes and raises what `mnist` does.
+    """
+    folder = (cache or user_cache()) / "mnist"
+    train, test = (_checked(folder, stem, mirrors, LABELS) for stem in (TRAIN_LABELS, TEST_LABELS))
+    return train, test
 
 
 def idx_folder(folder: Path) -> Images:
@@ -46,7 +61,18 @@ def idx_folder(folder: Path) -> Images:
     Raises:
         DataError: if one of the two files is missing or unusable.
     """
-    return _published(folder.resolve().name, [read_idx(_found(folder, stem)) for stem in SHA256])
+    parts = [read_idx(_found(folder, stem)) for stem in (TRAIN, TEST)]
+    return _published(folder.resolve().name, parts)
+
+
+def idx_labels(folder: Path) -> tuple[Tensor, Tensor]:
+    """Return the training and the test labels of such a folder, bytes of shapes (N) and (M).
+
+    Raises:
+        DataError: if one of the two files is missing or unusable.
+    """
+    train, test = (read_idx(_found(folder, s), LABELS) for s in (TRAIN_LABELS, TEST_LABELS))
+    return train, test
 
 
 def has_idx(folder: Path) -> bool:
@@ -65,11 +91,11 @@ def locate(folder: Path, stem: str) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _checked(folder: Path, stem: str, mirrors: Sequence[str]) -> Tensor:
+def _checked(folder: Path, stem: str, mirrors: Sequence[str], rank: int = IMAGES) -> Tensor:
     path = locate(folder, stem)
     if path is None:
         path = fetch(f"{stem}.gz", folder, mirrors=mirrors, sha256=SHA256[stem])
-    return parse_idx(verified(path, SHA256[stem]), path)
+    return parse_idx(verified(path, SHA256[stem]), path, rank)
 
 
 def _found(folder: Path, stem: str) -> Path:

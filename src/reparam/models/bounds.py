@@ -44,8 +44,9 @@ def evaluate(
     relaxed = relaxes(estimator, uninformed)
     for part in torch.split(images, batch):
         q = vae.posterior(part)
-        reconstruction = vae.cost(part, sample(q, 1, Noise(generator)))[0]
-        kl = vae.latent.kl(q).sum(-1)
+        points = sample(q, 1, Noise(generator))
+        reconstruction = vae.cost(part, points)[0]
+        kl = vae.kl(q, points).sum(-1)
         own = reconstruction
         if relaxed:
             draw = estimator.draw(q, generator=generator)
@@ -87,16 +88,3 @@ def importance_weighted(
         log_w = vae.log_weights(part, q, points)
         total += float((torch.logsumexp(log_w.double(), 0) - log(k)).sum())
     return total / len(images)
-
-
-def free_bits(kl: Tensor, least: float) -> Tensor:
-    """The KL that a loss counts: `(B, units)` -> scalar nats per image, each unit at `least`.
-
-    The minimum applies to each unit's mean over the batch (Kingma et al. 2016, "Improved
-    Variational Inference with Inverse Autoregressive Flow", arXiv:1606.04934): below
-    it there is no gain in saying less, so a unit keeps something to say.
-
-    >>> free_bits(torch.tensor([[0.0, 1.0], [0.2, 2.0]]), least=0.25).item()
-    1.75
-    """
-    return kl.mean(0).clamp(min=least).sum()

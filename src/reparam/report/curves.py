@@ -20,7 +20,7 @@ def curves(records: Sequence[Record], series: dict[str, tuple[str, str]], y: str
         x, values = zip(*points, strict=True)
         mode = "lines+markers" if len(points) < 60 else "lines"
         figure.add_scatter(x=x, y=values, name=label, mode=mode, line={"color": color, "width": 2})
-    return _styled(figure, "step", y)
+    return styled(figure, "step", y)
 
 
 def heat(values: Sequence[Sequence[float]], x: str, y: str, scale: str) -> Any:
@@ -32,7 +32,7 @@ def heat(values: Sequence[Sequence[float]], x: str, y: str, scale: str) -> Any:
     )
     figure.update_yaxes(autorange="reversed", dtick=1 if len(values) <= 10 else 5)
     figure.update_xaxes(dtick=1)
-    return _styled(figure, x, y)
+    return styled(figure, x, y)
 
 
 def bars(values: Sequence[float], x: str, y: str) -> Any:
@@ -40,10 +40,11 @@ def bars(values: Sequence[float], x: str, y: str) -> Any:
     import plotly.graph_objects as go  # noqa: PLC0415
 
     figure = go.Figure(go.Bar(y=sorted(values, reverse=True), marker={"color": COLORS[0]}))
-    return _styled(figure, x, y)
+    return styled(figure, x, y)
 
 
-def _styled(figure: Any, x: str, y: str) -> Any:
+def styled(figure: Any, x: str, y: str) -> Any:
+    """A figure as all of them look, its axes named."""
     figure.update_layout(
         template="plotly_white",
         height=340,

@@ -73,11 +73,11 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def check_shares(images: int) -> None:
-    """Refuse more processes than images to share: a mean over none is not a number."""
-    if processes() > images:
+def check_shares(examples: int) -> None:
+    """Refuse more processes than examples to share: a mean over none is not a number."""
+    if processes() > examples:
         raise ValueError(
-            f"--nproc-per-node: expected at most {images} processes, one for each image of a "
+            f"--nproc-per-node: expected at most {examples} processes, one for each example of a "
             f"batch and of the test set, got {processes()}; start fewer"
         )
 

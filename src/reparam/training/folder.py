@@ -8,8 +8,6 @@ from typing import Any, BinaryIO
 
 import torch
 
-from reparam.training.settings import Settings, from_dict, to_dict
-
 
 class RunError(RuntimeError):
     """A run cannot go on; the message says what was expected, what came, and what to do."""
@@ -25,8 +23,8 @@ class RunFolder:
         self.checkpoint = path / "checkpoint.pt"
         self.report = path / "report.html"
 
-    def create(self, settings: Settings) -> None:
-        """Start a new run here; refuse a folder that holds one."""
+    def create(self, values: dict[str, Any]) -> None:
+        """Start a new run here, of settings by name; refuse a folder that holds one."""
         if any(path.exists() for path in (self.config, self.metrics, self.checkpoint)):
             raise FileExistsError(
                 f"--out: expected a folder without a run, got {self.path}, which holds one; "
@@ -38,32 +36,17 @@ class RunFolder:
             raise OSError(
                 f"--out: expected a folder that can be made, got {self.path} ({error.strerror})"
             ) from None
-        text = json.dumps(to_dict(settings), indent=2) + "\n"
+        text = json.dumps(values, indent=2) + "\n"
         write_whole(self.config, lambda file: file.write(text.encode()))
 
-    def settings(self) -> Settings:
-        """The settings of the run that is here."""
+    def values(self) -> Any:
+        """What `create` wrote."""
         if not self.config.exists():
             raise FileNotFoundError(
                 f"--out: expected a run folder to resume, with a config.json, got {self.path}; "
                 "start the run without --resume"
             )
-        try:
-            return from_dict(json.loads(self.config.read_text(encoding="utf-8")))
-        except (ValueError, AttributeError) as error:
-            raise RunError(f"{self.config}: expected the config of a run; {error}") from None
-
-    def agreed(self, given: Settings) -> Settings:
-        """The run's own settings; refuse options that ask for others."""
-        own, defaults = to_dict(self.settings()), to_dict(type(given)())
-        asked = {k: v for k, v in to_dict(given).items() if k == "model" or v != defaults[k]}
-        changed = [f"{k}={own.get(k)} (not {v})" for k, v in asked.items() if own.get(k) != v]
-        if changed:
-            raise ValueError(
-                f"--resume: expected the options that {self.path} was begun with, or none, got "
-                f"others: it has {', '.join(changed)}; begin a new run to change them"
-            )
-        return self.settings()
+        return json.loads(self.config.read_text(encoding="utf-8"))
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint."""

@@ -11,7 +11,8 @@ from reparam.training.folder import RunFolder
 class MetricsLog:
     """Writes records in the first process; `metrics.jsonl` is the source of truth.
 
-    A record holds `step`, `epoch`, `split` (train or test), and numbers by name.
+    A record holds `step`, `epoch`, `split` (train, test or vitals), and numbers by name; of split
+    warning or failure, texts.
     """
 
     def __init__(self, folder: RunFolder, world: World, step: int) -> None:
@@ -37,8 +38,9 @@ class MetricsLog:
         self.folder.record(record)
         if self.board:
             for name in record.keys() - {"step", "epoch", "split", "final"}:
-                tag = f"{record['split']}/{name}"
-                self.board.add_scalar(tag, record[name], record["step"])
+                board, value = self.board, record[name]
+                add = board.add_text if isinstance(value, str) else board.add_scalar
+                add(f"{record['split']}/{name}", value, record["step"])
 
 
 def _tensorboard(folder: RunFolder, step: int) -> Any:

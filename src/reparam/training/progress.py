@@ -3,6 +3,7 @@
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -13,7 +14,7 @@ from rich.progress import Progress as Bar
 
 
 class Progress:
-    """Rate, time left, training means and test bound. Silent in all processes but the first."""
+    """Rate, time left, training means and test metrics. Silent in all processes but the first."""
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self.console = console
@@ -41,15 +42,20 @@ class Progress:
         """A run of `steps`, of which `done` are done."""
         self.id = self.bar.add_task("training", total=steps, completed=done, text="")
 
-    def step(self, done: int, images: int) -> None:
-        """`done` steps are done; the last one took `images`."""
+    def step(self, done: int, examples: int) -> None:
+        """`done` steps are done; the last one took `examples`."""
         speed = self.bar.tasks[self.id].speed
-        rate = f"{speed * images:,.0f} images/s  " if speed else ""
+        rate = f"{speed * examples:,.0f} examples/s  " if speed else ""
         self.bar.update(self.id, completed=done, text=rate + self.text)
 
     def training(self, means: dict[str, float]) -> None:
         """Means since the last record, and scheduled values."""
         self.text = _formatted(means)
+
+    def warning(self, text: str) -> None:
+        """Something is wrong with the run, though it goes on."""
+        if not self.quiet:
+            self.console.print(f"[yellow]warning[/yellow]  {escape(text)}", soft_wrap=True)
 
     def tested(self, epoch: int, means: dict[str, float]) -> None:
         """An epoch is over; its test metrics."""

@@ -1,17 +1,17 @@
 """The VAEs as tasks: their loss, their schedules, their bounds."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from reparam.core import Estimator
-from reparam.data import Images
+from reparam.data import Images, load
 from reparam.estimators import ESTIMATORS, Relax
+from reparam.families import sample
 from reparam.models import (
     VAE,
-    CategoricalLatent,
-    GaussianLatent,
     Latent,
     evaluate,
     free_bits,
@@ -19,9 +19,13 @@ from reparam.models import (
     relaxes,
     surrogate,
 )
+from reparam.noise import Noise
+from reparam.recipes.vae.latents import make_latent, make_prior
+from reparam.recipes.vae.settings import CommonVaeSettings, DiscreteVaeSettings, VaeSettings
+from reparam.recipes.vae.vitals import vital_signs
 from reparam.schedules import Schedule, drive, driveable
 from reparam.specs import estimator, schedule, split
-from reparam.training.settings import DiscreteVaeSettings, Settings
+from reparam.training.loop import planned_steps
 from reparam.training.task import Step, Task
 
 
@@ -32,13 +36,22 @@ class VaeTask(Task):
     submodules: one optimizer trains them, and checkpoints hold them.
     """
 
+    causes: ClassVar[dict[str, str]] = {
+        "posterior": "the encoder overflowed; lower --lr",
+        "points": "the sampling step made it; raise the temperature (--tau), above 0.1",
+        "reconstruction": "the decoder overflowed; lower --lr",
+        "kl": "the posterior ran away from the prior; lower --lr or raise --kl-weight",
+        "loss": "the terms are finite and their sum is not; lower --kl-weight",
+        "gradients": "the backward pass overflowed; raise the temperature (--tau) or lower --lr",
+    }
+
     def __init__(
         self,
         vae: VAE,
         estimator: Estimator,
         driven: dict[str, Schedule],
         kl_weight: Schedule,
-        settings: Settings,
+        settings: CommonVaeSettings,
     ) -> None:
         super().__init__()
         self.vae = vae
@@ -50,11 +63,10 @@ class VaeTask(Task):
         self.relaxed = False
 
     def forward(self, batch: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        terms = self.vae(
-            batch, self.estimator_at(step.number), self.settings.samples, step.generator
-        )
-        kept = free_bits(terms.kl, self.settings.free_bits)
-        loss = terms.reconstruction.mean() + self.kl_weight.at(step.number) * kept
+        weight, least = self.kl_weight.at(step.number), self.settings.free_bits
+        way, n = self.estimator_at(step.number), self.settings.samples
+        terms = self.vae(batch, way, n, step.generator, kl_weight=weight, least=least)
+        loss = terms.reconstruction.mean() + weight * free_bits(terms.kl, least)
         metrics = {
             "relaxed" if self.relaxed else "bound": terms.objective().mean(),
             "kl": terms.kl.sum(-1).mean(),
@@ -78,32 +90,38 @@ class VaeTask(Task):
         bound = importance_weighted(self.vae, held_out, k, step.generator)
         return {**self.evaluate(held_out, step), f"bound_{k}": bound}
 
+    def vitals(self, batch: Tensor, step: Step) -> dict[str, float]:
+        way, n = self.estimator_at(step.number), self.settings.samples
+        return vital_signs(self.vae, way, batch, n, step.generator, soft=self.relaxed)
+
     def trace(self, batch: Tensor, step: Step) -> Iterator[tuple[str, Tensor]]:
         yield "batch", batch
         features = self.vae.encoder(batch)
         yield "posterior features", features
         q = self.vae.latent.posterior(features)
-        estimator = self.estimator_at(step.number)
-        points, combine = estimator.draw(q, self.settings.samples, generator=step.generator)
+        n = self.settings.samples
+        points = self.estimator_at(step.number).draw(q, n, generator=step.generator).points
         yield "points", points
-        if estimator.multisample:
-            costs = self.vae.log_weights(batch, q, points)
-        else:
-            costs = self.vae.cost(batch, points)
-        yield "reconstruction", costs
-        kl = self.vae.latent.kl(q)
-        yield "kl", kl
-        yield "loss", combine(costs).mean() + self.kl_weight.at(step.number) * kl.sum()
+        yield "reconstruction", self.vae.cost(batch, points)
+        yield "kl", self.vae.kl(q, sample(q, n, Noise(step.generator)))
+        yield "loss", self(batch, step)[0]
 
 
-def vae_task(settings: Settings, images: Images, steps: int) -> VaeTask:
+def prepare(settings: DiscreteVaeSettings | VaeSettings) -> tuple[VaeTask, Images]:
+    """The task of a run and its images."""
+    images = load(settings.data, binarize=settings.binarize, seed=settings.seed)
+    return vae_task(settings, images, planned_steps(settings, images)[1]), images
+
+
+def vae_task(settings: DiscreteVaeSettings | VaeSettings, images: Images, steps: int) -> VaeTask:
     """The task of a run; refuses an estimator that cannot serve the latent before any training.
 
     steps: the planned length of the run, which default schedules end with.
     """
-    latent = _latent(settings)
-    vae = VAE(images.shape, latent, settings.hidden, settings.encoder)
-    way = _way(settings.estimator, latent)  # type: ignore[attr-defined]
+    latent = make_latent(settings)
+    prior = make_prior(settings, latent, images.shape)
+    vae = VAE(images.shape, latent, settings.hidden, settings.encoder, prior)
+    way = _way(settings.estimator, latent)
     if way.multisample and (settings.kl_weight, settings.free_bits) != ("1", 0.0):
         raise ValueError(
             "--kl-weight, --free-bits: expected neither with a multi-sample bound, whose KL is not "
@@ -120,12 +138,6 @@ def vae_task(settings: Settings, images: Images, steps: int) -> VaeTask:
     return task
 
 
-def _latent(settings: Settings) -> Latent:
-    if isinstance(settings, DiscreteVaeSettings):
-        return CategoricalLatent(settings.latents, settings.classes)
-    return GaussianLatent(settings.latents)  # type: ignore[attr-defined]
-
-
 def _way(spec: str, latent: Latent) -> Estimator:
     """The estimator of a spec; RELAX gets a surrogate of the latent's size."""
     if spec.strip() == "relax":
@@ -133,7 +145,9 @@ def _way(spec: str, latent: Latent) -> Estimator:
     return estimator(spec)
 
 
-def _driven(settings: Settings, way: Estimator, steps: int) -> dict[str, Schedule]:
+def _driven(
+    settings: DiscreteVaeSettings | VaeSettings, way: Estimator, steps: int
+) -> dict[str, Schedule]:
     """The temperature's schedule, for estimators that have a temperature."""
     if not isinstance(settings, DiscreteVaeSettings):
         return {}

@@ -1,0 +1,110 @@
+"""What is wrong with a run, by the monitor's rules on its records, or with somebody's sampler."""
+
+import runpy
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from reparam.diagnostics.monitor import Monitor
+from reparam.diagnostics.records import Record, observation, read
+from reparam.diagnostics.sicknesses import LEAST, NOT_FINITE, Diagnosis
+from reparam.diagnostics.straight_through_check import Sampler, check
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was looked at, and what is wrong with it.
+
+    observations: how many records were judged, the last at `step`.
+    passed: of a checked function, what is right with it.
+    """
+
+    subject: str
+    diagnoses: list[Diagnosis]
+    observations: int = 0
+    step: int = 0
+    passed: list[str] = field(default_factory=list)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing was found."""
+        return not self.diagnoses
+
+    def asdict(self) -> dict[str, Any]:
+        """For JSON."""
+        own = {k: v for k, v in vars(self).items() if k != "diagnoses"}
+        return {**own, "healthy": self.healthy, "diagnoses": [d.asdict() for d in self.diagnoses]}
+
+    def __str__(self) -> str:
+        said = "nothing wrong" if self.healthy else f"{len(self.diagnoses)} found"
+        lines = [f"{self.subject}: {said}; {self._looked()}"]
+        for diagnosis in self.diagnoses:
+            texts = diagnosis.asdict()
+            lines += ["", texts.pop("symptom")]
+            lines += [f"  {name:<10}{text}" for name, text in texts.items()]
+        return "\n".join(lines)
+
+    def _looked(self) -> str:
+        if not self.observations:
+            return f"in order: {', '.join(self.passed) or 'nothing'}"
+        early = "" if self.step >= LEAST else f", and most sicknesses show after {LEAST} steps"
+        return f"{self.observations} observations up to step {self.step}{early}"
+
+
+def examine(path: Path) -> Examination:
+    """The sicknesses that stand at the end of a logged run.
+
+    path: a run folder, or a `.jsonl` or `.csv` file.
+    """
+    return examination(str(path), read(path))
+
+
+def examination(subject: str, records: Iterable[Record]) -> Examination:
+    """The same of records, oldest first."""
+    records = list(records)
+    probes = [r for r in records if r.get("split") == "vitals"]
+    judged = [observation(r) for r in probes or records if r.get("split") != "warning"]
+    monitor = Monitor()
+    for step, signs in judged:
+        monitor.judge(step, signs)
+    found = dict(monitor.standing)
+    for record in records:
+        if record.get("split") == "failure":
+            found[NOT_FINITE.symptom] = NOT_FINITE.diagnosis(record["message"])
+    last = max((step for step, _ in judged), default=0)
+    return Examination(subject, list(found.values()), len(judged), last)
+
+
+def examine_function(name: str) -> Examination:
+    """What is wrong with a straight-through sampler, named `module:function` or `file.py:function`.
+
+    Raises:
+        ValueError: if there is none by that name.
+    """
+    diagnoses, passed = check(_imported(name))
+    return Examination(name, diagnoses, passed=passed)
+
+
+def _imported(name: str) -> Sampler:
+    home, _, function = name.rpartition(":")
+    if not (home and function):
+        raise ValueError(f"--check: expected MODULE:FUNCTION or FILE.py:FUNCTION, got {name!r}")
+    sys.path.insert(0, str(Path(home).resolve().parent if home.endswith(".py") else Path.cwd()))
+    try:
+        names = runpy.run_path(home) if home.endswith(".py") else vars(import_module(home))
+    except (Exception, SystemExit) as error:
+        raise ValueError(
+            f"--check: expected code that can be imported from {home}, got "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    finally:
+        sys.path.pop(0)
+    if not callable(names.get(function)):
+        raise ValueError(  # noqa: TRY004 (of a name)
+            f"--check: expected a function that {home} defines, got {function!r}"
+        )
+    sampler: Sampler = names[function]
+    return sampler

@@ -1,0 +1,1 @@
+"""Jigsaw puzzles, solved by a relaxed permutation of their pieces."""

@@ -1,0 +1,1 @@
+"""A mixture of experts whose router is trained by any estimator that serves it."""

@@ -1,0 +1,1 @@
+"""An autoencoder that chooses the few pixels it sees."""

@@ -1,0 +1,1 @@
+"""Sorting images of numbers, by a relaxed permutation of their scores."""

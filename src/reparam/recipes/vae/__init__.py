@@ -1,0 +1,1 @@
+"""Variational autoencoders of images, their latent categorical or Gaussian."""

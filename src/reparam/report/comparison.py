@@ -1,0 +1,86 @@
+"""The sections of a report that compares estimators, from plain rows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from reparam.report.curves import COLORS, styled
+from reparam.report.page import Section, plot
+
+Row = Mapping[str, Any]
+SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
+
+
+def sections(rows: Sequence[Row], text: str) -> Iterator[Section]:
+    """The table, the bias-variance plane, variance against n; of all parameters together."""
+    total = [row for row in rows if row["group"] == "all"]
+    yield Section(
+        "Figures",
+        "Of the gradient of the cost, summed over batch rows; half a 95 % interval after each. A "
+        "bias below which none was found is marked with <.",
+        f'<pre style="overflow-x: auto; font-size: 12px">{escape(text)}</pre>',
+    )
+    if total:
+        yield Section(
+            "Bias and variance",
+            "The variance falls as draws are averaged, the bias does not. Bars are 95 % intervals.",
+            plot(_plane(total)),
+        )
+        yield Section(
+            "Variance against n",
+            "Both axes are logarithmic: the mean of n independent samples has a slope of -1.",
+            plot(_against_n(total)),
+        )
+
+
+def _plane(rows: Sequence[Row]) -> Any:
+    figure = _figure(rows, ("variance", "bias"), mode="markers")
+    styled(figure, "variance", "bias")
+    figure.update_xaxes(type="log", exponentformat="power")
+    figure.update_yaxes(rangemode="tozero")
+    return figure
+
+
+def _against_n(rows: Sequence[Row]) -> Any:
+    figure = _figure(rows, ("n", "variance"), mode="lines+markers")
+    styled(figure, "n", "variance")
+    figure.update_xaxes(type="log", exponentformat="power")
+    figure.update_yaxes(type="log", exponentformat="power")
+    return figure
+
+
+def _figure(rows: Sequence[Row], axes: tuple[str, str], mode: str) -> Any:
+    """A series for each estimator, points by n, with the intervals of what has one."""
+    import plotly.graph_objects as go  # noqa: PLC0415 (an extra, and slow to import)
+
+    figure = go.Figure()
+    for number, name in enumerate(dict.fromkeys(row["estimator"] for row in rows)):
+        # A logarithmic axis has no place for the variance 0 of an exact estimator.
+        own = [r for r in rows if r["estimator"] == name and r["variance"] > 0]
+        place = {axis: [row[kind] for row in own] for axis, kind in zip("xy", axes, strict=True)}
+        bars = {
+            f"error_{axis}": _bars(own, kind)
+            for axis, kind in zip("xy", axes, strict=True)
+            if kind != "n"
+        }
+        color = COLORS[number % len(COLORS)]
+        symbol = SYMBOLS[number // len(COLORS) % len(SYMBOLS)]
+        figure.add_scatter(
+            **place,
+            **bars,
+            name=name,
+            mode=mode,
+            text=[f"n = {row['n']}" for row in own],
+            marker={"color": color, "symbol": symbol, "size": 8},
+            line={"color": color},
+        )
+    return figure
+
+
+def _bars(rows: Sequence[Row], name: str) -> dict[str, Any]:
+    return {
+        "type": "data",
+        "array": [row[f"{name}_high"] - row[name] for row in rows],
+        "arrayminus": [row[name] - row[f"{name}_low"] for row in rows],
+        "thickness": 1,
+    }
