@@ -31,7 +31,7 @@ from reparam.baselines import MovingAverage
 from reparam.diagnostics import figures as statistics
 from reparam.diagnostics.comparison import Comparison
 from reparam.diagnostics.parameters import groups
-from reparam.diagnostics.state import reachable, undisturbed
+from reparam.diagnostics.state import reachable
 from reparam.diagnostics.trials import BLOCKS, seeds
 from reparam.diagnostics.truth import LONGER, STREAM
 from reparam.functional import hard_argmax
@@ -394,34 +394,44 @@ class Holder:
 HELD = Holder(nn.Linear(1, 1))
 
 
-def test_modules_are_found_wherever_a_cost_keeps_them():
-    """Closures, defaults, bound methods, partials, containers, globals by name, inner functions."""
-    nets = [nn.Linear(1, 1) for _ in range(6)]
+def keepers() -> dict[str, tuple[object, nn.Module]]:
+    """Costs, each with the module that it keeps."""
+    net, other = nn.Linear(1, 1), nn.Linear(1, 1)
 
     def closure(x: Tensor) -> Tensor:
-        return nets[0](x)
-
-    def default(x: Tensor, net: nn.Module = nets[1]) -> Tensor:
         return net(x)
 
-    def globally(x: Tensor) -> Tensor:
+    def default(x: Tensor, given: nn.Module = other) -> Tensor:
+        return given(x)
+
+    def keyword(x: Tensor, *, given: nn.Module = other) -> Tensor:
+        return given(x)
+
+    def nested(x: Tensor) -> Tensor:
         def inner(y: Tensor) -> Tensor:
             return HELD.net(y)
 
         return inner(x)
 
-    held = {"deep": [(nets[2],)]}
-    roots = [
-        functools.partial(lambda h, x: h["deep"][0][0](x), held),
-        Holder(nn.Sequential(nets[3])),
-        nets[4].forward,
-    ]
-    found, leaves = reachable(closure, default, globally, roots)
-    assert {id(net) for net in [*nets, HELD.net]} <= {id(net) for net in found}
-    assert any(leaf is HELD.net.weight for leaf in leaves)
-    with undisturbed(nets[5]):
-        pass
-    assert nets[5].weight.grad is None
+    held = functools.partial(lambda h, x: h["deep"][0][0](x), {"deep": [(net,)]})
+    return {
+        "closure": (closure, net),
+        "default": (default, other),
+        "keyword": (keyword, other),
+        "global": (nested, HELD.net),
+        "partial": (held, net),
+        "attribute": (Holder(nn.Sequential(net)), net),
+        "method": (net.forward, net),
+    }
+
+
+@pytest.mark.parametrize("way", keepers())
+def test_modules_are_found_wherever_a_cost_keeps_them(way):
+    """With their leaves, and no other module."""
+    root, net = keepers()[way]
+    modules, leaves = reachable(root)
+    assert [m for m in modules if not isinstance(m, nn.Sequential)] == [net]
+    assert {id(leaf) for leaf in leaves} == {id(net.weight), id(net.bias)}
 
 
 def parameters_of(q: Distribution) -> dict[str, list[int]]:
