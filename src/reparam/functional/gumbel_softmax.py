@@ -92,7 +92,8 @@ def _plain_sample(logits: Tensor, tau: float, hard: bool, noise: Noise, size: fl
     rows = logits.float()
     z = torch.add(_negative_gumbel(rows, noise).mul_(-1 / tau), rows, alpha=1 / tau)
     y = torch.softmax(z, -1)
-    y = straight_through(_hot(z), y) if hard else y
+    if hard:
+        y = _hot(z) + (y - y.detach())
     return y if y.dtype == logits.dtype else y.to(logits.dtype)
 
 

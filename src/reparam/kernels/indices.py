@@ -62,14 +62,15 @@ def _two_levels(classes: int, n: int) -> bool:
 
 def _inverse(rows: Tensor, u: Tensor) -> Tensor:
     """The classes at levels u `(N, n)` of the distribution functions of rows `(N, K)`."""
-    top = rows.amax(-1, keepdim=True).float()
     if not _two_levels(rows.shape[-1], u.shape[-1]):
+        top = rows.amax(-1, keepdim=True).float()
         upto = _exp_(rows - top).double().cumsum(-1)
         return _find(upto, u * upto[:, -1:])
     # As many entries in the blocks that are looked into as there are blocks.
     width = isqrt(rows.shape[-1] // u.shape[-1])
     # float64 holds the sums: a class of probability 1e-12 keeps it to the sixth digit.
-    upto = _block_sums(rows, top, width).cumsum(-1)
+    sums, top = _block_sums(rows, width)
+    upto = sums.cumsum(-1)
     level = u * upto[:, -1:]
     block = _find(upto, level)
     before = torch.where(block > 0, upto.gather(-1, (block - 1).clamp(min=0)), 0)
@@ -81,12 +82,17 @@ def _inverse(rows: Tensor, u: Tensor) -> Tensor:
     return block * width + _find(mass, share.unsqueeze(-1) * mass[..., -1:]).squeeze(-1)
 
 
-def _block_sums(rows: Tensor, top: Tensor, width: int) -> Tensor:
-    """Sums of exp(row - top) over blocks of `width` classes, the last one perhaps narrower."""
+def _block_sums(rows: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Sums of exp(row - top) over blocks of `width` classes, the last one perhaps narrower.
+
+    With top `(N, 1)`, the largest of each row.
+    """
     blocks = -(-rows.shape[-1] // width)
     sums = torch.empty((len(rows), blocks), dtype=torch.float64)
+    top = torch.empty((len(rows), 1))
     step = max(1, CHUNK // width)  # blocks at a time
     for part in _groups(len(rows), max(1, CHUNK // rows.shape[-1])):
+        top[part] = rows[part].amax(-1, keepdim=True)
         for first in range(0, blocks, step):
             piece = rows[part, first * width : (first + step) * width] - top[part]
             whole = piece.shape[-1] // width
@@ -95,7 +101,7 @@ def _block_sums(rows: Tensor, top: Tensor, width: int) -> Tensor:
             sums[part, first : first + whole] = inside.sum(-1).double()
             if whole * width < piece.shape[-1]:
                 sums[part, first + whole] = piece[:, whole * width :].sum(-1).double()
-    return sums
+    return sums, top
 
 
 def _exp_(x: Tensor) -> Tensor:
