@@ -25,14 +25,14 @@ def prepared(
         raise ValueError(
             f"logits: expected at least one class along dim {dim}, got shape {tuple(logits.shape)}"
         )
-    validate = validate and inspectable()
-    if validate:
-        _check_values(logits)
     if mask is not None:
-        logits = logits.masked_fill(~checked_mask(mask, "logits", logits), -torch.inf)
+        allowed = checked_mask(mask, "logits", logits)
+        if validate and inspectable():
+            _check_values(logits)  # also where they are masked
+        logits = logits.masked_fill(~allowed, -torch.inf)
+    if validate and inspectable():
+        _check_rows(logits, dim, empty)
     if empty == "error":
-        if validate:
-            _check_rows(logits, dim)
         return logits, None
     nothing = (logits == -torch.inf).all(dim, keepdim=True)
     # An empty row samples from zeros, which keeps its arithmetic finite, and is zeroed afterwards.
@@ -57,23 +57,30 @@ def _check_values(logits: Tensor) -> None:
     # NaN and +inf survive a maximum, so one reduction clears the common case.
     if logits.numel() == 0 or bool(logits.detach().amax() < torch.inf):
         return
-    nan, inf = int(logits.isnan().sum()), int((logits == torch.inf).sum())
-    raise ValueError(
-        f"logits: expected finite values or -inf, got {nan} NaN and {inf} +inf among "
-        f"{logits.numel()} of shape {tuple(logits.shape)}; look upstream for an overflow"
-    )
+    raise _out_of_range(logits)
 
 
-def _check_rows(logits: Tensor, dim: int) -> None:
+def _check_rows(logits: Tensor, dim: int, empty: Empty) -> None:
     if logits.numel() == 0:
         return
-    nothing = logits.detach().amax(dim) == -torch.inf
-    if bool(nothing.any()):
+    top = logits.detach().amax(dim)
+    if not bool((top < torch.inf).all()):
+        raise _out_of_range(logits)
+    nothing = top == -torch.inf
+    if empty == "error" and bool(nothing.any()):
         raise ValueError(
             f"logits: expected an allowed class in every row, got {int(nothing.sum())} of "
             f"{nothing.numel()} rows with none (all masked or -inf); allow one, or for "
             "gumbel_softmax pass empty='zero'"
         )
+
+
+def _out_of_range(logits: Tensor) -> ValueError:
+    nan, inf = int(logits.isnan().sum()), int((logits == torch.inf).sum())
+    return ValueError(
+        f"logits: expected finite values or -inf, got {nan} NaN and {inf} +inf among "
+        f"{logits.numel()} of shape {tuple(logits.shape)}; look upstream for an overflow"
+    )
 
 
 def is_moderate(logits: Tensor) -> bool:
