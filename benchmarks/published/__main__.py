@@ -21,6 +21,7 @@ from benchmarks.published import (
     polynomial,
     rebar,
     straight_through,
+    structured,
     variance,
 )
 from benchmarks.published.options import Options
@@ -37,6 +38,7 @@ BLOCKS: dict[str, ModuleType] = {
     "gaussian": gaussian,
     "rebar": rebar,
     "jang": jang,
+    "structured": structured,
     "variance": variance,
 }
 MNIST = Path("../shared/data/mnist")

@@ -6,20 +6,11 @@ training, ours after a few epochs, so only the ordering is compared, by the boun
 samples. The relaxed value of Gumbel-Softmax is what its own objective says; it is no bound.
 """
 
-import tempfile
-from pathlib import Path
-
 from benchmarks.published.options import Options
 from benchmarks.published.rows import Row, shown
-from rich.console import Console
+from benchmarks.published.trained import trained
 
-from reparam.recipes.config import to_dict
-from reparam.recipes.lookup import prepared
 from reparam.recipes.vae.settings import DiscreteVaeSettings
-from reparam.training.distributed import world
-from reparam.training.folder import RunFolder
-from reparam.training.loop import Run
-from reparam.training.progress import Progress
 
 PUBLISHED = {
     "gumbel-softmax": 101.5,
@@ -42,15 +33,7 @@ def train(spec: str, options: Options) -> dict[str, float]:
         checkpoint_every=10**9,
         device="cpu",
     )
-    task, images = prepared(settings)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        world("cpu") as here,
-        Progress(Console(stderr=True), quiet=True) as progress,
-    ):
-        place = RunFolder(Path(folder) / "run")
-        place.create(to_dict(settings))
-        return Run(task, images, settings, place, here).train(progress)
+    return trained(settings)
 
 
 def run(options: Options) -> list[Row]:
