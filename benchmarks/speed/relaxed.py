@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from benchmarks.speed.measure import Call, Contest, Side
 from torch import Tensor
-from torch.distributions import RelaxedOneHotCategorical
+from torch.distributions import Distribution, RelaxedOneHotCategorical
 from torch.nn import functional
 
 from reparam import fast
@@ -39,6 +39,8 @@ def installed(names: list[str]) -> list[str]:
             found.append(name)
         except ImportError as error:
             print(f"{name}: left out, {error}")
+    # Importing pyro switches the validation of torch's own distributions off.
+    Distribution.set_default_validate_args(__debug__)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -81,7 +83,7 @@ def standards(hard: bool, names: list[str]) -> dict[str, Sampler]:
         module = importlib.import_module("pyro.distributions")
         suffix = "StraightThrough" if hard else ""
         relaxed = getattr(module, f"RelaxedOneHotCategorical{suffix}")
-        found["pyro"] = lambda x: relaxed(tau, logits=x).rsample()
+        found["pyro"] = lambda x: relaxed(tau, logits=x, validate_args=False).rsample()
     if "storch" in names:
         found["storchastic"] = storchastic(tau, hard)
     return found
