@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import reparam as rp
-from reparam import cli
+from reparam.cli import frame
 from reparam.recipes import MODELS
 from reparam.recipes.lookup import prepared
 from reparam.report.listing import summary
@@ -218,7 +218,7 @@ def test_a_second_interrupt_stops_at_once(here, monkeypatch):
 
 def test_the_list_names_every_estimator_and_its_reference(monkeypatch):
     """Each in a paragraph of its own: bias, definition and who published it, from the class."""
-    monkeypatch.setattr(cli.console, "_width", 400)
+    monkeypatch.setattr(frame.console, "_width", 400)
     outcome = reparam("list")
     assert outcome.status == 0
     paragraphs = {}

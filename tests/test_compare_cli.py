@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 import reparam as rp
-from reparam import cli
+from reparam.cli import frame
 from reparam.diagnostics import lookup
 from tiny_runs import Outcome, finished, reparam, start
 
@@ -63,7 +63,7 @@ bad, number, unlearned = (q, broken), 3, (Bernoulli(logits=flat), cost)
 def here(tmp_path, monkeypatch):
     """The current folder, with a file of one's own, and lines as long as they come."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.console, "_width", 400)
+    monkeypatch.setattr(frame.console, "_width", 400)
     (tmp_path / "own.py").write_text(OWN)
     return tmp_path
 

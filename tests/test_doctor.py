@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from reparam import cli
+from reparam.cli.frame import console
 from reparam.diagnostics.doctor import examination, examine, examine_function
 from reparam.diagnostics.health import health
 from reparam.diagnostics.records import observation, read
@@ -31,7 +31,7 @@ def sick(**more):
 @pytest.fixture
 def plain(monkeypatch):
     """A console that wraps nothing."""
-    monkeypatch.setattr(cli.console, "_width", 400)
+    monkeypatch.setattr(console, "_width", 400)
 
 
 @pytest.mark.usefixtures("plain")

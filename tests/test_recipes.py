@@ -6,7 +6,7 @@ from importlib import import_module
 import pytest
 import torch
 
-from reparam import cli
+from reparam.cli.train import command, train
 from reparam.data import load
 from reparam.recipes import MODELS
 from reparam.recipes.lookup import prepared
@@ -33,9 +33,9 @@ from toy.settings import ToySettings
 def toy(monkeypatch):
     """The command line, with the model of `tests/toy` in the list."""
     monkeypatch.setitem(MODELS, "toy", ToySettings)
-    cli.command("toy", ToySettings)
+    command("toy", ToySettings)
     yield
-    del cli.train["toy"]
+    del train["toy"]
 
 
 def toy_run(folder, world=ALONE, **changed):
@@ -46,7 +46,7 @@ def toy_run(folder, world=ALONE, **changed):
 
 def test_every_model_is_a_command():
     """In the order of the list, under its name."""
-    commands = [name for name in cli.train if not name.startswith("-")]
+    commands = [name for name in train if not name.startswith("-")]
     assert commands == list(MODELS)
 
 
