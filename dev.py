@@ -2,6 +2,7 @@
 
     python3 dev.py demo     train a discrete VAE on real digits, and leave a report
     python3 dev.py check    lint, types, the wheel, and every test against the wheel
+    python3 dev.py site     build the documentation into build/site
 
 Needs Python >= 3.11 with pip, and git. Nothing is installed outside `.venv`.
 """
@@ -55,6 +56,13 @@ def check() -> None:
     )
 
 
+def site() -> None:
+    """The documentation, with everything on its pages run."""
+    setup()
+    run(PYTHON, "-m", "zensical", "build", "--clean", "--strict")
+    print(f"open {ROOT / 'build' / 'site' / 'index.html'}")
+
+
 def setup() -> None:
     """Create `.venv` with the project and its tools, unless it is up to date."""
     recipe = b"".join((ROOT / n).read_bytes() for n in ("pyproject.toml", "constraints.txt"))
@@ -89,7 +97,7 @@ def run(*command: object, env: dict[str, str] | None = None) -> None:
         raise SystemExit(result.returncode)
 
 
-COMMANDS = {"demo": demo, "check": check}
+COMMANDS = {"demo": demo, "check": check, "site": site}
 
 if __name__ == "__main__":
     if sys.version_info < (3, 11):
