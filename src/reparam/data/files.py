@@ -1,7 +1,5 @@
 """Images of your own: a NumPy file, or a folder of pictures."""
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +77,9 @@ def _arrays(path: Path) -> "list[NDArray[Any]]":
             if isinstance(loaded, numpy.ndarray):
                 return [loaded]
             return [loaded[key] for key in _keys(loaded.files, path)]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except DataError:
+        raise
+    except Exception as error:  # damaged bytes fail in numpy, zipfile, zlib, tokenize, struct, ...
         raise DataError(
             f"{path}: expected arrays of numbers as numpy.save or numpy.savez writes them, "
             f"got a file that numpy refuses: {error}"
@@ -162,7 +162,9 @@ def _picture(path: Path) -> Tensor:
     try:
         with library.open(path) as picture:
             return _pixels(picture, path)
-    except (OSError, SyntaxError, ValueError, library.DecompressionBombError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # each of Pillow's formats has failures of its own
         raise DataError(f"{path}: expected a whole picture, got an error: {error}") from error
 
 
