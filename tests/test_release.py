@@ -1,4 +1,4 @@
-"""What is released: the same bytes from the same sources, with nothing missing and nothing besides."""
+"""What is released: the same bytes from the same sources, nothing missing, nothing besides."""
 
 import hashlib
 import os
