@@ -797,7 +797,7 @@ def test_json_and_report_are_written(tmp_path):
     assert [r["variance"] for r in values["rows"]] == [r["variance"] for r in found.rows]
     assert values["rows"][0]["snr"] is None
     page = (tmp_path / "deep" / "r.html").read_text()
-    assert page.count("Plotly.newPlot(") >= 2
+    assert page.count('<figure class="plot"') >= 2
     assert not re.search(r"<(script|img|link)[^>]+(src|href)=", page)
     assert "gumbel-softmax" in page
     found.save(tmp_path / "only.json")

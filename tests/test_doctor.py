@@ -226,7 +226,7 @@ def test_the_report_has_a_section_on_health():
     assert section.note.endswith(" after step 400.")
     assert f"<b>{SICK}</b>: step 400: 90% of the logits&#x27; gradient" in section.body
     assert "Remedy: --tau exponential:start=1,end=0.5" in section.body
-    assert "<th>zero_share</th><td class=number>0.9</td><td>share of exactly zero" in section.body
+    assert '<th scope="row">zero_share</th><td class="number">0.9</td>' in section.body
     (section,) = health([{"step": 400, "split": "vitals", "zero_share": 0.0}])
     assert section.note.startswith("Nothing wrong was found. ")
     assert not list(health([{"step": 400, "split": "train", "kl": 0.0}]))

@@ -15,12 +15,11 @@ from reparam.core import Draw, Estimator
 from reparam.families import sample
 from reparam.models.coherence import coherence
 from reparam.models.topics import TopicModel, topic_bound, unigram_nats
-from reparam.noise import Noise
+from reparam.noise import Noise, fold_in
 from reparam.recipes.lookup import prepared
 from reparam.recipes.topics.report import sections
 from reparam.training.folder import RunFolder
 from reparam.training.loop import Run
-from reparam.training.task import Step
 from test_report import Page
 from tiny_runs import (
     ALONE,
@@ -31,6 +30,7 @@ from tiny_runs import (
     records,
     reparam,
     settings,
+    step_of,
     trained,
     write_documents,
 )
@@ -176,15 +176,21 @@ def test_shares_are_the_mean_and_top_words_the_most_probable(model):
     assert model.top_words(2).tolist() == [[1, 3], [0, 2]]
 
 
+@pytest.mark.parametrize("keyed", [False, True])
 @pytest.mark.parametrize("batch", [1, 2, 500])
-def test_the_held_out_bound_is_a_mean_over_documents(batch, model):
+def test_the_held_out_bound_is_a_mean_over_documents(batch, keyed, model):
     """However they are split: each with one sample, and the KL in full."""
     counts = torch.cat([COUNTS, COUNTS + 1, COUNTS[:1]])
-    got = topic_bound(model, counts, seeded(3), batch)
+    keys = fold_in(3, torch.arange(len(counts)))
+    if keyed:
+        got = topic_bound(model, counts, None, batch, key=keys)
+    else:
+        got = topic_bound(model, counts, seeded(3), batch)
     generator, costs, kls = seeded(3), [], []
-    for part in counts.split(batch):
+    for part, key in zip(counts.split(batch), keys.split(batch), strict=True):
         q = model.posterior(part)
-        costs.append(model.cost(part, sample(q, 1, Noise(generator)))[0])
+        noise = Noise(key=key) if keyed else Noise(generator)
+        costs.append(model.cost(part, sample(q, 1, noise))[0])
         kls.append(model.kl(q).squeeze(-1))
     cost, kl = torch.cat(costs).mean().item(), torch.cat(kls).mean().item()
     assert got == pytest.approx((-cost - kl, kl), rel=1e-9)
@@ -247,8 +253,8 @@ def test_nats_per_word_are_by_all_held_out_words(documents):
     """So that the mean over processes, by their documents, is the whole's."""
     task, corpus = prepared(settings("topics", data=str(documents)))
     part = 2 * corpus.test[:2]  # longer documents than the others
-    got = task.evaluate(part, Step(0, seeded(0)))
-    bound, kl = topic_bound(task.model, part, seeded(0))
+    got = task.evaluate(part, step_of(part))
+    bound, kl = topic_bound(task.model, part, key=step_of(part).keys)
     words = (corpus.test.sum() / len(corpus.test)).item()
     assert got == {"bound": bound, "kl": kl, "nats_per_word": pytest.approx(-bound / words)}
 
@@ -258,8 +264,9 @@ def test_the_loss_weighs_the_kl(documents):
     given = {"data": str(documents), "kl_weight": "linear:start=0,end=1,steps=10"}
     task, corpus = prepared(settings("topics", **given))
     batch = corpus.train[:8]
-    terms = task.model(batch, rp.Pathwise(), 1, seeded(5))
-    loss, metrics = task(batch, Step(3, seeded(5)))
+    step = step_of(batch, 3, seed=5)
+    terms = task.model(batch, rp.Pathwise(), 1, key=step.keys)
+    loss, metrics = task(batch, step)
     expected = (terms.reconstruction + 0.3 * terms.kl.squeeze(-1)).mean()
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(metrics["bound"], terms.objective().mean())
@@ -271,11 +278,12 @@ def test_the_loss_weighs_the_kl(documents):
 def test_the_trace_ends_in_the_loss(estimator, documents):
     """What would be blamed is computed as the step does: in order, and with its randomness."""
     task, corpus = prepared(settings("topics", data=str(documents), estimator=estimator))
-    named = dict(task.trace(corpus.train[:4], Step(0, seeded(2))))
+    batch = corpus.train[:4]
+    named = dict(task.trace(batch, step_of(batch)))
     assert list(named) == ["batch", "concentration", "points", "costs", "kl", "loss"]
     assert {name for name in named if name != "batch"} < set(task.causes)
     if estimator == "pathwise":
-        torch.testing.assert_close(named["loss"], task(corpus.train[:4], Step(0, seeded(2)))[0])
+        torch.testing.assert_close(named["loss"], task(batch, step_of(batch))[0])
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(documents, tmp_path, monkeypatch):
@@ -377,7 +385,7 @@ def test_shares_are_of_words(documents):
         each = task.model.shares(corpus.train)
     shares = (corpus.train.sum(1, keepdim=True) * each).sum(0) / corpus.train.sum()
     for topic, share in enumerate(shares.tolist()):
-        assert f"<th>{topic}</th><td class=number>{share:.1%}</td>" in shown
+        assert f'<th scope="row">{topic}</th><td class="number">{share:.1%}</td>' in shown
 
 
 def test_collapse_is_said(documents):

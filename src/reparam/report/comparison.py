@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from reparam.report.curves import COLORS, styled
-from reparam.report.page import Section, plot
+from reparam.report.page import Section, plot, scroll
 
 Row = Mapping[str, Any]
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
@@ -18,7 +18,7 @@ def sections(rows: Sequence[Row], text: str) -> Iterator[Section]:
         "Figures",
         "Of the gradient of the cost, summed over batch rows; half a 95 % interval after each. A "
         "bias below which none was found is marked with <.",
-        f'<pre style="overflow-x: auto; font-size: 12px">{escape(text)}</pre>',
+        scroll("figures", f"<pre>{escape(text)}</pre>"),
     )
     if total:
         yield Section(

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 Record = dict[str, Any]
-INK, GRID = "#1f2a37", "#e5e7eb"
-COLORS = ("#2563eb", "#ea580c", "#059669", "#7c3aed", "#db2777")
+COLORS = ("#3b82f6", "#ea580c", "#059669", "#8b5cf6", "#db2777")
+"""Of series: three times as light or dark as the paper, be it white or black."""
 
 
 def curves(records: Sequence[Record], series: dict[str, tuple[str, str]], y: str) -> Any:
@@ -27,8 +27,14 @@ def heat(values: Sequence[Sequence[float]], x: str, y: str, scale: str) -> Any:
     """A heat map, rows from the top; `scale` names what the color means."""
     import plotly.graph_objects as go  # noqa: PLC0415
 
+    shown = "<br>".join((f"{x}: %{{x}}", f"{y}: %{{y}}", f"{scale}: %{{z:.3g}}"))
     figure = go.Figure(
-        go.Heatmap(z=values, colorscale="Blues", zmin=0, colorbar={"title": {"text": scale}})
+        go.Heatmap(
+            z=values,
+            zmin=0,
+            colorbar={"title": {"text": scale}, "thickness": 14},
+            hovertemplate=f"{shown}<extra></extra>",
+        )
     )
     figure.update_yaxes(autorange="reversed", dtick=1 if len(values) <= 10 else 5)
     figure.update_xaxes(dtick=1)
@@ -44,15 +50,14 @@ def bars(values: Sequence[float], x: str, y: str) -> Any:
 
 
 def styled(figure: Any, x: str, y: str) -> Any:
-    """A figure as all of them look, its axes named."""
+    """A figure as all of them look, its axes named; page.js adds the colors of the theme."""
     figure.update_layout(
-        template="plotly_white",
-        height=340,
+        template="none",
         margin={"l": 64, "r": 16, "t": 16, "b": 48},
-        font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
-        legend={"orientation": "h", "y": 1.12, "x": 0},
+        font={"family": "system-ui, sans-serif", "size": 13},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "maxheight": 0.9},
         showlegend=len(figure.data) > 1,
     )
-    figure.update_xaxes(title=x, gridcolor=GRID)
-    figure.update_yaxes(title=y, gridcolor=GRID)
+    figure.update_xaxes(title=x)
+    figure.update_yaxes(title=y)
     return figure

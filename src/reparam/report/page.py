@@ -1,4 +1,4 @@
-"""One self-contained page: no network, plotly.js embedded once."""
+"""One self-contained page: no network, plotly.js embedded once, light or dark."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,20 +6,17 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-STYLE = """
-body { font: 16px/1.55 system-ui, sans-serif; color: #1f2a37; background: #fff;
-       max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; line-height: 1.2; margin-bottom: .2rem; }
-h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; }
-p.note { color: #4b5563; margin: .3rem 0 .8rem; max-width: 46rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-td, th { text-align: left; padding: .25rem 1.2rem .25rem 0; border-bottom: 1px solid #e5e7eb;
-         vertical-align: top; }
-td.number { text-align: right; white-space: nowrap; }
-img { image-rendering: pixelated; max-width: 100%; display: block; margin: .3rem 0 1rem; }
-figure { margin: 0; } code { background: #f3f4f6; padding: .1rem .3rem; border-radius: 3px; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1.5rem; }
-"""
+HERE = Path(__file__).parent
+MANY = 4
+"""Sections from which on a page begins with links to them."""
+ZOOM = "".join(
+    f'<button type="button" value="{factor}" aria-label="{label}">{sign}</button>'
+    for factor, label, sign in (
+        (0.7, "Zoom in", "+"),
+        (1.43, "Zoom out", "&minus;"),
+        (0, "Whole figure", "&#8634;"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -32,42 +29,84 @@ class Section:
 
 
 def plot(figure: Any) -> str:
-    """A plotly figure."""
-    html: str = figure.to_html(
-        full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}
+    """A plotly figure whose axes are named; page.js draws it."""
+    x, y = (axis.title.text for axis in (figure.layout.xaxis, figure.layout.yaxis))
+    label = escape(f"{y} against {x}. Arrow keys: values. Plus, minus and 0: zoom.")
+    return (
+        f'<figure class="plot" style="--series: {len(figure.data)}">'
+        f'<div role="application" tabindex="0" aria-label="{label}"></div>'
+        f'<div class="zoom">{ZOOM}</div>'
+        f'<script type="application/json">{figure.to_json()}</script></figure>'
     )
-    return html
 
 
 def picture(uri: str, label: str, pixels: int) -> str:
     """An image shown `pixels` wide."""
-    return f'<figure><img src="{uri}" alt="{escape(label)}" width="{pixels}"></figure>'
+    return (
+        f'<figure><img src="{uri}" alt="{escape(label)}" width="{pixels}">'
+        f"<figcaption>{escape(label)}</figcaption></figure>"
+    )
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:
     """Rows of name, value and remark."""
     cells = "".join(
-        f"<tr><th>{escape(name)}</th><td class=number>{escape(value)}</td>"
-        f"<td>{escape(remark)}</td></tr>"
+        f'<tr><th scope="row">{escape(name)}</th><td class="number">{escape(value)}</td>'
+        f'<td class="remark">{escape(remark)}</td></tr>'
         for name, value, remark in rows
     )
-    return f"<table>{cells}</table>"
+    return scroll("table", f"<table>{cells}</table>")
 
 
-def write_page(path: Path, title: str, subtitle: str, sections: Iterable[Section]) -> Path:
-    """Write the page; returns its path."""
+def scroll(label: str, html: str) -> str:
+    """What may be wider than a phone, in a box that scrolls by itself, by keys too."""
+    name = escape(label)
+    return f'<div class="scroll" role="region" tabindex="0" aria-label="{name}">{html}</div>'
+
+
+def write_page(
+    path: Path,
+    title: str,
+    subtitle: str,
+    sections: Iterable[Section],
+    *,
+    controls: str = "",
+    style: str = "",
+    script: str = "",
+) -> Path:
+    """Write the page; returns its path. HTML above the sections, CSS and JavaScript are its own."""
     from plotly.offline import get_plotlyjs  # noqa: PLC0415 (an extra)
 
-    body = "".join(
-        f"<h2>{escape(s.title)}</h2><p class=note>{escape(s.note)}</p>{s.body}" for s in sections
-    )
+    sections = list(sections)
+    css, js = ((HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    body = "".join(_section(number, s) for number, s in enumerate(sections))
     html = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style>"
-        f"<script>{get_plotlyjs()}</script></head><body>"
-        f"<h1>{escape(title)}</h1><p class=note>{escape(subtitle)}</p>{body}</body></html>"
+        f"<title>{escape(title)}</title><style>{css}{style}</style><script>{js}</script></head>"
+        '<body><a class="skip" href="#main">Skip to the content</a>'
+        f"<header><h1>{escape(title)}</h1>"
+        '<button type="button" id="theme" aria-pressed="false">Dark</button>'
+        f'<p class="note">{escape(subtitle)}</p></header>'
+        f'{_links(sections)}<main id="main" tabindex="-1">{controls}{body}</main>'
+        '<div id="said" class="unseen" role="status"></div>'
+        # After the text, which can be read while this is.
+        f"<script>{get_plotlyjs()}</script><script>{script}</script></body></html>"
     )
     partial = path.with_name(path.name + ".part")
     partial.write_text(html, encoding="utf-8")
     return partial.replace(path)
+
+
+def _section(number: int, section: Section) -> str:
+    return (
+        f'<section aria-labelledby="s{number}"><h2 id="s{number}">{escape(section.title)}</h2>'
+        f'<p class="note">{escape(section.note)}</p>{section.body}</section>'
+    )
+
+
+def _links(sections: Sequence[Section]) -> str:
+    if len(sections) < MANY:
+        return ""
+    links = "".join(f'<a href="#s{i}">{escape(s.title)}</a>' for i, s in enumerate(sections))
+    return f'<nav aria-label="Sections">{links}</nav>'
