@@ -135,7 +135,7 @@ def test_too_many_processes_are_refused(here, monkeypatch):
     """Some would have no image of a batch or of the test set."""
     monkeypatch.setenv("WORLD_SIZE", "7")
     outcome = reparam(*options(data="tiny.npy", out="run"))
-    refused(outcome, "--nproc-per-node: expected at most 6 processes, .* got 7; start fewer")
+    refused(outcome, "--devices, --nodes: expected at most 6 processes, .* got 7; start fewer")
 
 
 @pytest.mark.parametrize("name", rp.ESTIMATORS)
@@ -178,7 +178,7 @@ def test_a_run_without_a_name_takes_the_next_free_one(here):
         assert outcome.status == 0
         assert outcome.out.endswith(f"report: runs/vae-{number}/report.html\n")
     assert sorted(p.name for p in (here / "runs" / "vae-2").iterdir()) == [
-        *("checkpoint.pt", "config.json", "metrics.jsonl", "report.html", "tensorboard")
+        *("checkpoint.pt", "config.json", "metrics.jsonl", "report.html")
     ]
 
 

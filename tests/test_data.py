@@ -31,27 +31,25 @@ def test_images_give_their_shape_and_rows() -> None:
     """The shape is of one image, and a batch is the rows asked for, in their order."""
     images = Images("tiny", torch.rand(5, 3, 4, 6), torch.rand(2, 3, 4, 6))
     assert images.shape == (3, 4, 6)
-    batch = images.batch(torch.tensor([4, 0, 4]), generator=None)
+    batch = images.batch(torch.tensor([4, 0, 4]))
     assert torch.equal(batch, images.train[[4, 0, 4]])
 
 
 def test_a_plain_batch_leaves_the_generator_alone() -> None:
-    """Without redrawing nothing is drawn, so that runs with other data keep their noise."""
-    images, generator = load("digits"), torch.Generator().manual_seed(1)
-    before = generator.get_state()
-    images.batch(torch.arange(3), generator)
-    assert torch.equal(generator.get_state(), before)
+    """Without redrawing nothing is drawn: the rows come as they are, whatever the key."""
+    images, before = load("digits"), torch.get_rng_state()
+    for key in (None, 3):
+        assert torch.equal(images.batch(torch.arange(3), key), images.train[:3])
+    assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_redrawn_batches_follow_the_generator() -> None:
-    """One seed gives one batch, the next visit another, and the intensities stay as they were."""
-    images, rows = grey(0.5), torch.arange(8)
-    first, again = (images.batch(rows, torch.Generator().manual_seed(3)) for _ in range(2))
-    generator = torch.Generator().manual_seed(3)
-    visits = [images.batch(rows, generator) for _ in range(2)]
-    assert torch.equal(first, again)
-    assert torch.equal(first, visits[0])
-    assert not torch.equal(*visits)
+def test_redrawn_images_follow_their_keys() -> None:
+    """One key draws an image alike in any batch, another does not; the intensities stay."""
+    images, rows, keys = grey(0.5), torch.arange(8), torch.arange(5, 13)
+    drawn = images.batch(rows, keys)
+    assert torch.equal(images.batch(rows[2:4], keys[2:4]), drawn[2:4])
+    assert len(drawn.unique(dim=0)) == 8
+    assert not torch.equal(images.batch(rows, keys + 8), drawn)
     assert torch.equal(images.train.unique(), torch.tensor([0.5]))
 
 
@@ -110,7 +108,7 @@ def test_static_and_dynamic_share_their_test_pixels() -> None:
 def test_binarized_pixels_are_zeros_and_ones(how: Binarization) -> None:
     """Every pixel a model meets is 0 or 1."""
     images = load("digits", binarize=how)
-    for seen in (images.test, images.batch(torch.arange(100), torch.Generator().manual_seed(0))):
+    for seen in (images.test, images.batch(torch.arange(100), 0)):
         assert torch.equal(seen.unique(), torch.tensor([0.0, 1.0]))
 
 
@@ -132,7 +130,7 @@ def test_drawn_pixels_have_the_intensity_as_their_mean(value: float, tmp_path: P
     whole = np.full((count, 32, 32), value, dtype=np.float32)
     np.savez(tmp_path / "grey.npz", train=whole, test=whole)
     static, dynamic = (load(tmp_path / "grey.npz", binarize=how) for how in ("static", "dynamic"))
-    redrawn = dynamic.batch(torch.arange(count), torch.Generator().manual_seed(1))
+    redrawn = dynamic.batch(torch.arange(count), 1)
     for drawn in (static.train, static.test, dynamic.test, redrawn):
         assert abs(drawn.mean().item() - value) < tolerance
     assert not torch.equal(static.train, static.test)

@@ -36,7 +36,6 @@ from reparam.noise import Noise
 from reparam.problems.grids import every_tuple, gauss_legendre, grid
 from reparam.recipes.vae.report import sections, told
 from reparam.recipes.vae.settings import Posterior, VaeSettings
-from reparam.training.task import Step
 from test_report import CONTINUOUS, Page
 from tiny_runs import (
     checkpoint,
@@ -46,6 +45,7 @@ from tiny_runs import (
     records,
     reparam,
     settings,
+    step_of,
     trained,
     write_images,
 )
@@ -497,8 +497,9 @@ def test_free_bits_and_weights_reach_the_loss(tmp_path):
         chosen = settings("vae", kl_weight="0.5", free_bits=least, **MIXED)
         task = make_run(tmp_path, chosen).task
         batch = torch.rand(6, 1, 8, 8, generator=seeded(0))
-        loss, metrics = task(batch, Step(0, seeded(1)))
-        terms = task.vae(batch, task.estimator, 1, seeded(1), kl_weight=0.5, least=least)
+        step = step_of(batch)
+        loss, metrics = task(batch, step)
+        terms = task.vae(batch, task.estimator, 1, key=step.keys, kl_weight=0.5, least=least)
         kl = terms.kl.sum(-1).mean()
         counts = kl if counted else torch.tensor(least)
         torch.testing.assert_close(loss, terms.reconstruction.mean() + 0.5 * counts)

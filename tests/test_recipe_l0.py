@@ -17,7 +17,6 @@ from reparam.recipes.l0.task import L0Task, checked
 from reparam.recipes.lookup import prepared
 from reparam.training.folder import RunError, RunFolder
 from reparam.training.loop import Run
-from reparam.training.task import Step
 from test_report import Page
 from tiny_runs import (
     ALONE,
@@ -27,6 +26,7 @@ from tiny_runs import (
     records,
     reparam,
     settings,
+    step_of,
     trained,
     write_labelled,
 )
@@ -90,7 +90,7 @@ def test_gates_begin_as_published():
 def test_the_loss_by_hand(network):
     """Cross-entropy with the step's gates, and each layer's strength over the training set."""
     task = L0Task(network, (0.5, 0.2, 3.0), tiny())
-    loss, metrics = task(four(), Step(0, seeded(1)))
+    loss, metrics = task(four(), step_of(four(), seed=1))
     images, labels = four()
     logits = network(images, generator=seeded(1))
     assert not torch.equal(logits, network(images, generator=seeded(2)))
@@ -105,13 +105,13 @@ def test_the_loss_by_hand(network):
 def test_the_evaluation_by_hand(network):
     """One of four labels is not that of the brighter pixel; gates are those of eval mode."""
     task = L0Task(network, (1.0, 1.0, 1.0), tiny())
-    got = task.evaluate(four(), Step(0, seeded(0)))
+    got = task.evaluate(four(), step_of(four()))
     assert (got["error"], got["pixels"], got["hidden_1"], got["hidden_2"]) == (25, 2, 2, 2)
     assert got["l0"] == pytest.approx(100 * network.l0().sum().item() / WHOLE)
     expected = 100 * network.multiplications().item() / WHOLE
     assert got["multiplications"] == pytest.approx(expected)
     assert task.training
-    final = task.conclude(four(labels=(1, 1, 1, 0)), Step(0, seeded(0)))
+    final = task.conclude(four(labels=(1, 1, 1, 0)), step_of(four()))
     assert (final["error"], final["pruned_error"]) == (50, 50)
     assert final["pruned_weights"] == pytest.approx(100 * 12 / WHOLE)
 
@@ -123,7 +123,7 @@ def test_the_evaluation_has_no_noise():
         task = L0Task(L0LeNet((1, 4, 4), classes=10), (1.0, 1.0, 1.0), tiny())
     images = torch.rand(200, 1, 4, 4, generator=seeded(0))
     labels = task.network.eval()(images).argmax(1)
-    assert task.train().evaluate((images, labels), Step(0, seeded(0)))["error"] == 0
+    assert task.train().evaluate((images, labels), step_of(images))["error"] == 0
 
 
 def test_the_pruned_network_is_the_same(network):
@@ -186,7 +186,7 @@ def make_run(folder, data, **changed):
 
 def test_what_is_not_needed_closes(labelled, tmp_path):
     """Nearly all, where open weights are dear; images are still told apart."""
-    given = {"epochs": 150, "lr": 0.03, "strength": "0.002", "log_every": 99}
+    given = {"epochs": 150, "lr": 0.03, "strength": "0.002", "log_every": 99, "seed": 1}
     run = make_run(tmp_path / "run", labelled, **given)
     final = trained(run)
     assert final["error"] == final["pruned_error"] == 0
@@ -228,10 +228,10 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(labelled, tmp_path, monkeypa
 def test_the_trace_ends_in_the_loss(network):
     """In order, each with a cause, and with the step's randomness."""
     task = L0Task(network, (1.0, 2.0, 3.0), tiny())
-    named = dict(task.trace(four(), Step(0, seeded(2))))
+    named = dict(task.trace(four(), step_of(four())))
     assert list(named) == ["batch images", "layer outputs", "l0", "loss"]
     assert {name.split()[0] for name in named} - {"batch"} == set(task.causes)
-    torch.testing.assert_close(named["loss"], task(four(), Step(0, seeded(2)))[0])
+    torch.testing.assert_close(named["loss"], task(four(), step_of(four()))[0])
 
 
 @pytest.mark.parametrize(

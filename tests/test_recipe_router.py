@@ -17,7 +17,6 @@ from reparam.recipes.router.task import RouterTask
 from reparam.schedules import Linear
 from reparam.training.folder import RunFolder
 from reparam.training.loop import Run
-from reparam.training.task import Step
 from test_report import Page
 from tiny_runs import (
     ALONE,
@@ -27,6 +26,7 @@ from tiny_runs import (
     records,
     reparam,
     settings,
+    step_of,
     trained,
     write_labelled,
 )
@@ -92,10 +92,11 @@ def test_the_loss_is_the_choices_cost():
     """Cross-entropy with the estimator's gradient, and the balance of the batch by its weight."""
     task = make_task("score", balance=0.7)
     batch, labels = images()
-    loss, metrics = task((batch, labels), Step(0, seeded(1)))
+    step = step_of(batch)
+    loss, metrics = task((batch, labels), step)
     router = task.model.router.linear.weight
     (got,) = torch.autograd.grad(loss, router)
-    logits, chosen = task.model(batch, generator=seeded(1))
+    logits, chosen = task.model(batch, key=step.keys)
     costs = cross_entropy(logits, labels, reduction="none")
     balance = chosen.load_balance()
     assert loss.item() == pytest.approx(costs.mean().item() + 0.7 * balance.item())
@@ -108,11 +109,12 @@ def test_the_loss_is_the_choices_cost():
 
 
 def test_the_evaluation_by_hand():
-    """By the best experts, whatever the generator; shares in percent."""
+    """By the best experts, whatever the key; shares in percent."""
     task = make_task("score", balance=0.7)
     batch, labels = images()
-    got = task.evaluate((batch, labels), Step(0, seeded(0)))
-    assert got == task.conclude((batch, labels), Step(0, seeded(5)))
+    means = task.evaluate((batch, labels), step_of(batch))
+    assert means == task.conclude((batch, labels), step_of(batch, seed=5))
+    got = task.derived(means)
     logits, chosen = task.model.eval()(batch)
     assert got["error"] == pytest.approx(100 * (logits.argmax(-1) != labels).double().mean().item())
     assert got["nats"] == pytest.approx(cross_entropy(logits, labels).item())
@@ -122,7 +124,7 @@ def test_the_evaluation_by_hand():
     expected = (100 * loads(chosen)).tolist()
     assert [got[f"load_{i}"] for i in range(3)] == pytest.approx(expected)
     task.train()
-    task.evaluate((batch, labels), Step(0, seeded(0)))
+    task.evaluate((batch, labels), step_of(batch))
     assert task.training
 
 
@@ -130,7 +132,7 @@ def test_the_temperature_is_that_of_the_step():
     """The router's, and what the records say."""
     task = make_task("gumbel-softmax", tau=Linear(2.0, 0.5, steps=4))
     for number in (0, 3, 3):
-        task(images(), Step(number, seeded(0)))
+        task(images(), step_of(images(), number))
         expected = 2 - 1.5 * number / 4
         assert task.model.router.estimator().tau.item() == expected
         assert task.settings_at(number) == {"tau": expected}
@@ -189,10 +191,10 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(labelled, tmp_path, monkeypa
 def test_the_trace_ends_in_the_loss():
     """In order, each with a cause, and with the step's randomness."""
     task = make_task("score", balance=0.7)
-    named = dict(task.trace(images(), Step(0, seeded(2))))
+    named = dict(task.trace(images(), step_of(images())))
     assert list(named) == ["batch images", "logits of the router", "logits", "balance", "loss"]
     assert {name.split()[0] for name in named} - {"batch"} < set(task.causes)
-    torch.testing.assert_close(named["loss"], task(images(), Step(0, seeded(2)))[0])
+    torch.testing.assert_close(named["loss"], task(images(), step_of(images()))[0])
 
 
 @pytest.mark.parametrize(

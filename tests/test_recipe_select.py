@@ -17,7 +17,6 @@ from reparam.recipes.select.task import SelectTask, published
 from reparam.schedules import Linear
 from reparam.training.folder import RunFolder
 from reparam.training.loop import Run
-from reparam.training.task import Step
 from test_report import Page
 from tiny_runs import (
     ALONE,
@@ -28,6 +27,7 @@ from tiny_runs import (
     records,
     reparam,
     settings,
+    step_of,
     trained,
     write_images,
 )
@@ -92,15 +92,19 @@ def test_a_decoder_begins_with_nothing():
 
 
 def test_each_part_of_a_batch_has_a_selection_of_its_own():
-    """Drawn one after the other from the step's generator, in the order of the images."""
+    """Drawn one after the other from the step's generator, for the images in turn."""
     model = PixelAutoencoder((1, 2, 3), k=2, hidden=4)
     nn.init.normal_(model.decoder[-1].weight, generator=seeded(0))
     batch = torch.rand(5, 1, 2, 3, generator=seeded(0))
     got = model(batch, 2, generator=seeded(1))
     generator = seeded(1)
-    parts = [model.selector(x, generator=generator) for x in batch.flatten(1).split([3, 2])]
-    torch.testing.assert_close(got, model.decoder(torch.cat(parts)).view(5, 1, 2, 3))
+    first, second = (model.selector(batch.flatten(1), generator=generator) for _ in range(2))
+    seen = torch.where(torch.arange(5)[:, None] % 2 == 0, first, second)
+    torch.testing.assert_close(got, model.decoder(seen).view(5, 1, 2, 3))
     assert not torch.allclose(got[:3], model(batch[:3], generator=seeded(2)))
+    rows = torch.tensor([3, 0])
+    some = model(batch[rows], 2, rows=rows, generator=seeded(1))
+    torch.testing.assert_close(some, got[rows])
 
 
 def test_temperatures_are_those_of_the_step():
@@ -140,13 +144,13 @@ def task():
 def test_the_evaluation_by_hand(task):
     """In thousandths: half of the pixels are off by a half; the selection is sure."""
     test = task.images.test
-    got = task.evaluate(test, Step(0, seeded(0)))
+    got = task.evaluate(test, step_of(test))
     assert got["decoder"] == pytest.approx(1000 * 0.125)
     assert got["decided"] == 100
     moments = Moments.of(task.images.train.flatten(1))
     regression = 1000 * moments.regression(torch.tensor([1, 3]), test.flatten(1))
     assert got["regression"] == pytest.approx(regression)
-    final = task.conclude(test, Step(0, seeded(0)))
+    final = task.conclude(test, step_of(test))
     assert final["pca"] == pytest.approx(1000 * moments.principal(2, test.flatten(1)))
     chance = 1000 * moments.chance(2, test.flatten(1), seeded(0))
     assert final["random"] == pytest.approx(chance)
@@ -159,7 +163,7 @@ def test_an_undecided_selection_is_said(task):
     False failures below 1e-9: 100 draws, each right in 1 or 2 of 2 with 2/3 and 1/3.
     """
     task.model.selector.logits.data = torch.tensor([0.0, 99.0, 0.0, 0.0])
-    decided = task.evaluate(task.images.test, Step(0, seeded(0)))["decided"]
+    decided = task.evaluate(task.images.test, step_of(task.images.test))["decided"]
     assert decided == pytest.approx(100 * 2 / 3, abs=7 * 100 * (2 / 9 / 4 / 100) ** 0.5)
 
 
@@ -168,7 +172,7 @@ def test_the_loss_is_the_error_at_the_steps_temperature(task):
     nn.init.normal_(task.model.decoder[-1].weight, generator=seeded(0))
     batch = task.images.train
     task.masks = 3
-    loss, metrics = task(batch, Step(2, seeded(4)))
+    loss, metrics = task(batch, step_of(batch, 2, seed=4))
     assert task.model.selector.temperature().item() == TAU.at(2) == task.settings_at(2)["tau"]
     expected = (task.model(batch, 3, generator=seeded(4)) - batch).square().mean()
     torch.testing.assert_close(loss, expected)
@@ -229,10 +233,10 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
 def test_the_trace_ends_in_the_loss(task):
     """In order, each with a cause, and with the step's randomness."""
     batch = task.images.train
-    named = dict(task.trace(batch, Step(0, seeded(2))))
+    named = dict(task.trace(batch, step_of(batch)))
     assert list(named) == ["batch", "selected pixels", "reconstructions", "loss"]
     assert {name.split()[0] for name in named} - {"batch", "loss"} < set(task.causes)
-    torch.testing.assert_close(named["loss"], task(batch, Step(0, seeded(2)))[0])
+    torch.testing.assert_close(named["loss"], task(batch, step_of(batch))[0])
 
 
 @pytest.mark.parametrize(

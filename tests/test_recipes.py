@@ -44,6 +44,12 @@ def toy_run(folder, world=ALONE, **changed):
     return Run(*prepared(chosen), chosen, RunFolder(folder), world)
 
 
+def share(run):
+    """What a process sees of the first batch."""
+    chosen = next(run.batches())
+    return run.seen(0, chosen, *run.parts(chosen))
+
+
 def test_every_model_is_a_command():
     """In the order of the list, under its name."""
     commands = [name for name in train if not name.startswith("-")]
@@ -115,7 +121,7 @@ def test_a_model_makes_its_report_of_common_sections(tmp_path):
 def test_labels_stay_with_their_rows(tmp_path):
     """Two processes share a batch and the test set; a label is its row's number modulo two."""
     runs = [toy_run(tmp_path, World(rank, 2, torch.device("cpu"))) for rank in (0, 1)]
-    for take, size in ((lambda run: next(run.batches())[1], 8), (lambda run: run.held_out()[0], 9)):
+    for take, size in ((share, 8), (lambda run: run.held_out()[0], 9)):
         parts = [take(run) for run in runs]
         assert all(torch.equal(counts[:, 0] % 2, labels) for counts, labels in parts)
         seen = torch.cat([counts[:, 0] for counts, _ in parts]).tolist()
@@ -128,7 +134,8 @@ def test_examples_are_counted_not_tensors(tmp_path):
     run = toy_run(tmp_path, epochs=1)
     assert (run.steps_per_epoch, run.steps) == (3, 3)
     seen = []
-    for _, (counts, _) in run.batches():
+    for chosen in run.batches():
+        counts, _ = run.seen(0, chosen, torch.arange(8))
         seen += counts[:, 0].tolist()
         run.step += 1
     assert sorted(seen) == list(range(24))
@@ -138,24 +145,9 @@ def test_all_tensors_of_a_batch_go_to_the_device(tmp_path):
     """Those of a step and those of a test."""
     run = toy_run(tmp_path)
     run.world = World(0, 1, torch.device("meta"))
-    run.generator = lambda *_: torch.Generator()
-    for batch in (next(run.batches())[1], run.held_out()[0]):
+    for batch in (share(run), run.held_out()[0]):
         assert [tensor.device.type for tensor in batch] == ["meta", "meta"]
-
-
-def test_a_mean_has_the_weight_of_its_examples(tmp_path, monkeypatch):
-    """Of nine documents, not of two tensors, in the test as at the end."""
-    weights = []
-    run = toy_run(tmp_path, epochs=1)
-    reduced = run.reduced
-
-    def noted(means, weight):
-        weights.append(weight)
-        return reduced(means, weight)
-
-    monkeypatch.setattr(run, "reduced", noted)
-    trained(run)
-    assert weights == [1, 1, 1, 9, 9]
+    assert run.at(0, 0, torch.arange(3)).keys.device.type == "meta"
 
 
 @pytest.mark.parametrize(

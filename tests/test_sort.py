@@ -26,7 +26,6 @@ from reparam.recipes.sort.numbers import Numbers
 from reparam.recipes.sort.report import sections
 from reparam.training.folder import RunFolder
 from reparam.training.loop import Run
-from reparam.training.task import Step
 from test_report import Page, decoded
 from tiny_runs import (
     ALONE,
@@ -36,6 +35,7 @@ from tiny_runs import (
     records,
     reparam,
     settings,
+    step_of,
     trained,
     write_labelled,
 )
@@ -126,20 +126,18 @@ def test_the_confusion_is_the_mean_of_where_numbers_belong():
 
 
 def test_noise_is_added_in_sets():
-    """None leaves the scores and the generator alone; others differ by row, set and seed."""
-    scores, generator = torch.randn(4, 1, 3, generator=seeded(0)), seeded(1)
-    before = generator.get_state()
-    assert torch.equal(perturbed(scores, 0, generator), scores.unsqueeze(0))
-    assert torch.equal(generator.get_state(), before)
-    noise = perturbed(scores, 5, generator) - scores
+    """None leaves the scores alone; others differ by row and set, and the key decides them."""
+    scores, keys = torch.randn(4, 1, 3, generator=seeded(0)), torch.arange(4)
+    assert torch.equal(perturbed(scores, 0, keys), scores.unsqueeze(0))
+    noise = perturbed(scores, 5, keys) - scores
     assert noise.shape == (5, 4, 1, 3)
     assert len(noise.unique()) > 55
-    assert torch.equal(perturbed(scores, 5, seeded(1)) - scores, noise)
+    assert torch.equal(perturbed(scores[2:], 5, keys[2:]) - scores[2:], noise[:, 2:])
 
 
 def test_the_noise_is_gumbel():
     """Falsely refused at a rate of 1e-7 (`assert_follows`)."""
-    assert_follows(perturbed(torch.zeros(10), 400, seeded(0)), stats.gumbel_r.cdf)
+    assert_follows(perturbed(torch.zeros(10), 400, 0), stats.gumbel_r.cdf)
 
 
 @pytest.mark.parametrize("relaxation", RELAXATIONS)
@@ -188,7 +186,7 @@ def test_values_are_the_numbers_that_the_images_show(digits):
     """Of a batch and of the test set, the first digit worth most."""
     numbers = Numbers(dataset(), sequences=50, n=4, digits=digits)
     assert numbers.shape == (1, 4, 3 * digits)
-    for images, values in (numbers.batch(numbers.train[:9], seeded(0)), numbers.test):
+    for images, values in (numbers.batch(numbers.train[:9], 0), numbers.test):
         assert images.shape == (len(values), 4, *numbers.shape)
         assert torch.equal(read(images, digits), values)
         assert len(values.unique()) > 5
@@ -201,15 +199,15 @@ def test_labels_above_nine_do_not_carry():
     assert torch.equal(values[:, 0] // 12, images[1])
 
 
-def test_sequences_are_drawn_anew_by_the_generator():
-    """One seed gives one batch; over many, every image appears, in every position."""
+def test_sequences_are_drawn_anew_by_the_key():
+    """One key gives one sequence; over many, every image appears, in every position."""
     numbers = Numbers(dataset(), sequences=50, n=3, digits=1)
     assert torch.equal(numbers.train, torch.arange(50))
-    first, again = (numbers.batch(torch.arange(5), seeded(3))[1] for _ in range(2))
+    first, again = (numbers.batch(torch.arange(5), 3)[1] for _ in range(2))
     assert torch.equal(first, again)
     assert first.shape == (5, 3)
     single = LabelledImages("all", (torch.rand(20, 1, 2, 2), torch.arange(20)), written(3))
-    _, values = Numbers(single, 1, n=2, digits=1).batch(torch.zeros(2000), seeded(0))
+    _, values = Numbers(single, 1, n=2, digits=1).batch(torch.zeros(2000), torch.arange(2000))
     for column in values.T:  # 20 (19/20)^2000 < 1e-40: a false failure
         assert column.unique().tolist() == list(range(20))
 
@@ -236,7 +234,7 @@ def test_a_perfect_score_sorts_everything_and_its_opposite_little(data, monkeypa
     task.sorter.network = Brightness()
     numbers = Numbers(dataset(), sequences=50, n=3, digits=2)
     monkeypatch.setattr(task_module, "PART", 7)
-    step = Step(0, seeded(0))
+    step = step_of(numbers.test)
     assert task.evaluate(numbers.test, step) == {"permutations": 100, "ranks": 100}
     assert task.conclude(numbers.test, step) == {"permutations": 100, "ranks": 100}
     task.sorter.network = Brightness(-1.0)
@@ -256,9 +254,10 @@ def test_the_loss_is_the_cross_entropy_of_the_relaxation(relaxation, samples, da
     """At the step's temperature, with the step's noise; the trace ends in it."""
     given = {"relaxation": relaxation, "samples": samples, "tau": "linear:start=1,end=2,steps=10"}
     task, numbers = prepared(settings("sort", data=str(data), **given))
-    batch = numbers.batch(numbers.train[:8], seeded(0))
-    loss, metrics = task(batch, Step(5, seeded(4)))
-    scores = perturbed(task.sorter(batch[0]), samples, seeded(4))
+    batch = numbers.batch(numbers.train[:8], 0)
+    step = step_of(batch, 5, seed=4)
+    loss, metrics = task(batch, step)
+    scores = perturbed(task.sorter(batch[0]), samples, step.keys)
     relaxed = task.sorter.relaxed(scores, 1.5)
     expected = cross_entropy(relaxed, sorting_matrix(batch[1])).mean()
     torch.testing.assert_close(loss, expected)
@@ -266,7 +265,7 @@ def test_the_loss_is_the_cross_entropy_of_the_relaxation(relaxation, samples, da
     right = right_ranks(batch[1], task.sorter.order(task.sorter(batch[0])))
     assert metrics["ranks"].item() == pytest.approx(100 * right.double().mean().item())
     assert task.settings_at(5) == {"tau": pytest.approx(1.5)}
-    named = dict(task.trace(batch, Step(5, seeded(4))))
+    named = dict(task.trace(batch, step))
     assert list(named) == ["batch", "scores", "relaxed", "loss"]
     torch.testing.assert_close(named["loss"], loss)
     assert {"scores", "relaxed"} < set(task.causes)
@@ -276,7 +275,7 @@ def test_the_loss_is_the_cross_entropy_of_the_relaxation(relaxation, samples, da
 def test_a_run_learns_to_sort(relaxation, data, tmp_path):
     """Bright and dark images, whose two-digit numbers are 00, 01, 10 and 11."""
     run = make_run(tmp_path / "run", data, relaxation=relaxation, epochs=12, lr=0.01, samples=2)
-    before = run.task.evaluate(run.data.test, Step(0, seeded(0)))
+    before = run.task.evaluate(run.data.test, step_of(run.data.test))
     assert before["permutations"] < 70
     assert trained(run)["permutations"] > 95
 

@@ -216,4 +216,4 @@ def test_a_path_of_a_name_is_a_path(tmp_path, monkeypatch):
 def test_a_batch_is_the_rows_asked_for():
     """In their order; nothing is drawn."""
     corpus = Corpus("tiny", LETTERS, torch.arange(30.0).view(3, 10), torch.ones(1, 10))
-    assert torch.equal(corpus.batch(torch.tensor([2, 0]), None), corpus.train[[2, 0]])
+    assert torch.equal(corpus.batch(torch.tensor([2, 0])), corpus.train[[2, 0]])

@@ -11,15 +11,14 @@ from reparam.data import Images
 from reparam.models import evaluate
 from reparam.recipes import MODELS
 from reparam.recipes.config import from_dict, to_dict
-from reparam.training import metrics
-from reparam.training.loop import Run
-from reparam.training.task import Step
+from reparam.training.loop import TEST
 from tiny_runs import (
     checkpoint,
     images,
     make_run,
     records,
     settings,
+    step_of,
     trained,
 )
 
@@ -52,9 +51,11 @@ def test_an_epoch_visits_every_image_once(tmp_path):
     for seed, estimator in ((0, "score"), (0, "gumbel-softmax"), (1, "score")):
         run = make_run(tmp_path, settings(seed=seed, estimator=estimator), data)
         seen = []
-        for number, batch in run.batches():
-            assert number == len(seen) // 16
-            seen += (batch[:, 0, 0, 0] * 64).int().tolist()
+        for chosen in run.batches():
+            assert run.step == len(seen) // 16
+            (rows,) = run.parts(chosen)
+            seen += (run.seen(0, chosen, rows)[:, 0, 0, 0] * 64).int().tolist()
+            assert seen[-16:] == chosen.tolist()
             run.step += 1
         assert sorted(seen[:48]) == sorted(seen[48:]) == list(range(48))
         assert seen[:48] != seen[48:]
@@ -67,8 +68,8 @@ def test_an_incomplete_batch_is_left_out_unless_it_is_all(tmp_path):
     for batch, sizes in ((16, [16] * 3), (100, [50])):
         run = make_run(tmp_path, settings(batch=batch, epochs=1), images(train=50))
         seen = []
-        for _, pixels in run.batches():
-            seen.append(len(pixels))
+        for chosen in run.batches():
+            seen.append(len(chosen))
             run.step += 1
         assert seen == sizes
 
@@ -123,7 +124,8 @@ def test_the_relaxed_test_value_is_at_the_temperature_of_its_step(tmp_path):
     trained(run)
     (record,) = records(tmp_path, split="test", step=6, final=None)
     tau = records(tmp_path, split="train", step=6)[0]["tau"]
-    own = evaluate(run.task.vae, run.data.test, rp.GumbelSoftmax(tau), run.generator("cpu", 2))
+    key = rp.fold_in(run.key(5, TEST), torch.arange(8))
+    own = evaluate(run.task.vae, run.data.test, rp.GumbelSoftmax(tau), key=key)
     assert tau == 0.75
     assert {k: record[k] for k in own.asdict()} == own.asdict()
 
@@ -132,15 +134,10 @@ def test_free_bits_and_weight_make_the_loss(tmp_path):
     """reconstruction + weight * sum of max(least, KL of a unit), at the step's own weight."""
     chosen = settings(free_bits=2.0, kl_weight="0.25", estimator="enumerate", hidden=4)
     run = make_run(tmp_path, chosen)
-    (number, batch) = next(run.batches())
-    loss, values = run.task(batch, step(run, number))
+    batch = run.data.train[:16]
+    loss, values = run.task(batch, step_of(batch))
     reconstruction = -values["bound"] - values["kl"]
     assert loss.item() == pytest.approx((reconstruction + 0.25 * 3 * 2).item(), rel=1e-6)
-
-
-def step(run: Run, number: int) -> Step:
-    """The step that the loop would take."""
-    return Step(number, run.generator("cpu", 1))
 
 
 def test_a_baseline_moves_and_is_kept(tmp_path):
@@ -177,30 +174,3 @@ def test_settings_come_back_from_json(model):
     """Every field, changed or not."""
     chosen = settings(model, lr=0.1 + 0.2, data="a, 'b'")
     assert from_dict(json.loads(json.dumps(to_dict(chosen)))) == chosen
-
-
-def test_tensorboard_shows_the_records(tmp_path):
-    """The same numbers under the same steps, in single precision."""
-    accumulator = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator"
-    ).EventAccumulator
-    trained(make_run(tmp_path, settings()))
-    events = accumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    shown = {
-        tag: {e.step: e.value for e in events.Scalars(tag)} for tag in events.Tags()["scalars"]
-    }
-    expected: dict[str, dict[int, float]] = {}
-    for record in records(tmp_path):
-        for name in record.keys() - {"step", "epoch", "split", "final"}:
-            expected.setdefault(f"{record['split']}/{name}", {})[record["step"]] = record[name]
-    assert shown.keys() == expected.keys()
-    for tag, values in expected.items():
-        assert shown[tag] == pytest.approx(values, rel=1e-6)
-
-
-def test_without_tensorboard_there_are_no_events(tmp_path, monkeypatch):
-    """And no complaint."""
-    monkeypatch.setattr(metrics, "find_spec", lambda name: None)
-    trained(make_run(tmp_path, settings()))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.pt", "metrics.jsonl"]

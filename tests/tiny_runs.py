@@ -24,11 +24,13 @@ from reparam import cli
 from reparam.data import Images
 from reparam.recipes import MODELS
 from reparam.recipes.vae.task import vae_task
+from reparam.training.data import Batch
 from reparam.training.distributed import World
 from reparam.training.folder import RunFolder
 from reparam.training.loop import Run, planned_steps
 from reparam.training.progress import Progress
 from reparam.training.settings import Settings
+from reparam.training.task import Step
 
 DEADLINE = 90.0
 """Seconds for anything that another process should do at once."""
@@ -119,6 +121,12 @@ def make_run(path: Path, chosen: Settings, data: Images | None = None, world: Wo
         torch.manual_seed(0)
         task = vae_task(chosen, data, planned_steps(chosen, data)[1])
     return Run(task, data, chosen, RunFolder(path), world)
+
+
+def step_of(batch: Batch, number: int = 0, seed: int = 0) -> Step:
+    """The step of a process that sees all of a batch."""
+    first = batch if isinstance(batch, Tensor) else batch[0]
+    return Step(number, seed, torch.arange(len(first)))
 
 
 def trained(run: Run) -> dict[str, float]:

@@ -21,7 +21,7 @@ class Documents:
     name: str = "<documents>"
     note: str = "Counted by hand."
 
-    def batch(self, indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of both."""
         counts, labels = self.train
         return counts[indices], labels[indices]

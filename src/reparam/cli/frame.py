@@ -12,6 +12,7 @@ from rich.console import Console
 
 console = Console(highlight=False)
 RANK = int(os.environ.get("RANK", "0"))
+LOCAL_RANK = int(os.environ.get("LOCAL_RANK", "0"))
 WORLD_SIZE = int(os.environ.get("WORLD_SIZE", "1"))
 
 Debug = Annotated[
@@ -39,7 +40,10 @@ def reported(debug: bool) -> Iterator[Stage]:
         if debug:
             raise
         from reparam.data import DataError  # noqa: PLC0415 (torch takes a second)
+        from reparam.training.distributed import ProcessError  # noqa: PLC0415
 
+        if isinstance(error, ProcessError):
+            fail(str(error), 1, alone=True)
         if isinstance(error, DataError):
             fail(str(error), 1)
         if isinstance(error, ValueError | TypeError | OSError | ImportError | RuntimeError):
@@ -47,9 +51,12 @@ def reported(debug: bool) -> Iterator[Stage]:
         raise
 
 
-def fail(message: str, status: int) -> NoReturn:
-    """End the program with one line on stderr."""
-    if RANK == 0:
+def fail(message: str, status: int, *, alone: bool = False) -> NoReturn:
+    """End the program with one line on stderr.
+
+    alone: no other process of the run says it; else the first of each machine does.
+    """
+    if alone or LOCAL_RANK == 0:
         print(f"reparam: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
     raise SystemExit(status)
 

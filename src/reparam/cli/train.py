@@ -1,17 +1,20 @@
 """`reparam train MODEL`."""
 
 import itertools
+import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
-from reparam.cli.frame import RANK, WORLD_SIZE, Debug, console, fail, reported
+from reparam.cli.frame import RANK, WORLD_SIZE, Debug, Stage, console, fail, reported
 from reparam.recipes import MODELS
-from reparam.training.settings import Settings
+from reparam.training.settings import Machines, Settings
 
+SEVERAL = Group("Several processes")
 train = App(name="train", help="Train a model into a run folder.", help_format="markdown")
 
 Out = Annotated[
@@ -24,6 +27,27 @@ Resume = Annotated[
         name="--resume", negative="", help="Continue the run in --out as its config.json says."
     ),
 ]
+Config = Annotated[
+    Path | None,
+    Parameter(
+        name="--config",
+        help="Take options that are not given here from a TOML file or a run's config.json.",
+    ),
+]
+Tensorboard = Annotated[
+    bool,
+    Parameter(
+        name="--tensorboard", negative="", help="Also write TensorBoard events into the run folder."
+    ),
+]
+Tracker = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--tracker",
+        negative="",
+        help="FILE.py:NAME or MODULE:NAME of a hook that is given every record.",
+    ),
+]
 
 
 def command(model: str, kind: type[Settings]) -> None:
@@ -32,11 +56,19 @@ def command(model: str, kind: type[Settings]) -> None:
     def run(
         settings: Annotated[kind, Parameter(name="*")] = kind(),  # type: ignore[valid-type]  # noqa: B008
         *,
+        machines: Annotated[Machines, Parameter(name="*", group=SEVERAL)] = Machines(),  # noqa: B008
+        config: Config = None,
         out: Out = None,
         resume: Resume = False,
+        tensorboard: Tensorboard = False,
+        tracker: Tracker = None,
         debug: Debug = False,
     ) -> None:
-        _train(model, settings, out, resume, debug)
+        with reported(debug) as stage:
+            if machines.processes > 1 and "WORLD_SIZE" not in os.environ:
+                _launch(model, machines, out, resume, stage)
+            named = hooks(tensorboard, tracker)
+            _train(model, settings, machines, out, resume, hooks=named, stage=stage)
 
     train.command(run, name=model, help=kind.__doc__)
 
@@ -45,29 +77,70 @@ for model, kind in MODELS.items():
     command(model, kind)
 
 
-def _train(model: str, settings: Settings, out: Path | None, resume: bool, debug: bool) -> None:
-    with reported(debug) as stage:
-        from reparam.recipes.config import agreed, to_dict  # noqa: PLC0415 (torch takes a second)
-        from reparam.recipes.lookup import prepared, write_report  # noqa: PLC0415
-        from reparam.training.folder import RunFolder  # noqa: PLC0415
-        from reparam.training.run import run  # noqa: PLC0415
-        from reparam.training.stop import Interrupted  # noqa: PLC0415
+def hooks(tensorboard: bool, tracker: list[str] | None) -> list[str]:
+    """The names of what tracks a run, of the two options."""
+    return [*(["tensorboard"] if tensorboard else []), *(tracker or [])]
 
-        folder = RunFolder(_place(model, out, resume))
-        settings = agreed(folder, settings) if resume else settings
-        task, data = prepared(settings)
-        if not resume and RANK == 0:
-            folder.create(to_dict(settings))
-        stage.begun()
-        try:
-            final = run(settings, task, data, folder, console)
-        except Interrupted as stopped:
-            fail(f"{stopped}; continue with: {_again(folder.path, sys.argv[1:])}", 130)
-        if RANK == 0:
-            metrics = "  ".join(f"{name} {value:.2f}" for name, value in final.items())
-            console.print(f"done  test  {metrics}")
-            report = write_report(settings, task, data, folder)
-            console.print(f"report: {report}", soft_wrap=True)
+
+def _launch(
+    model: str, machines: Machines, out: Path | None, resume: bool, stage: Stage
+) -> NoReturn:
+    """Run this command in several processes."""
+    from reparam.training.launch import Died, launch  # noqa: PLC0415 (torch takes a second)
+
+    if machines.nodes > 1 and out is None:
+        raise ValueError("--out: expected a folder for several machines to share, got none")
+    place = _place(model, out, resume)
+    given = sys.argv[1:] if out else [*sys.argv[1:], "--out", str(place)]
+    stage.begun()
+    try:
+        raise SystemExit(launch(machines, given))
+    except Died as died:
+        fail(f"{died}; continue from the last checkpoint with: {_again(place, given)}", 1)
+
+
+def _train(
+    model: str,
+    settings: Settings,
+    machines: Machines,
+    out: Path | None,
+    resume: bool,
+    *,
+    hooks: Sequence[str],
+    stage: Stage,
+) -> None:
+    if machines.processes not in (1, WORLD_SIZE):
+        raise ValueError(
+            f"--devices, --nodes: expected the {WORLD_SIZE} processes that are started, or "
+            f"neither, got {machines.processes}; leave them out under torchrun"
+        )
+    from reparam.recipes.config import agreed, to_dict  # noqa: PLC0415 (torch takes a second)
+    from reparam.recipes.lookup import prepared, write_report  # noqa: PLC0415
+    from reparam.recipes.tracking import trackers  # noqa: PLC0415
+    from reparam.training.folder import RunFolder  # noqa: PLC0415
+    from reparam.training.run import run  # noqa: PLC0415
+    from reparam.training.stop import Interrupted  # noqa: PLC0415
+
+    folder = RunFolder(_place(model, out, resume))
+    settings = agreed(folder, settings) if resume else settings
+    watching = trackers(hooks, settings, folder)
+    task, data = prepared(settings)
+    if not resume and RANK == 0:
+        folder.create(to_dict(settings))
+    stage.begun()
+    try:
+        final = run(
+            *(settings, task, data, folder, console),
+            accumulate=machines.accumulate,
+            trackers=watching,
+        )
+    except Interrupted as stopped:
+        fail(f"{stopped}; continue with: {_again(folder.path, sys.argv[1:])}", 130)
+    if RANK == 0:
+        metrics = "  ".join(f"{name} {value:.2f}" for name, value in final.items())
+        console.print(f"done  test  {metrics}")
+        report = write_report(settings, task, data, folder)
+        console.print(f"report: {report}", soft_wrap=True)
 
 
 def _place(model: str, out: Path | None, resume: bool) -> Path:

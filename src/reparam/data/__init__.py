@@ -4,7 +4,7 @@
 from reparam.data import load
 
 images = load("digits", binarize="dynamic")
-batch = images.batch(torch.arange(32), generator=None)  # (32, 1, 8, 8), zeros and ones
+batch = images.batch(torch.arange(32))  # (32, 1, 8, 8), zeros and ones
 ```
 """
 

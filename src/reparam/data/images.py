@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from reparam.noise import Key, Noise
+
 
 class DataError(Exception):
     """The file is there but cannot be used; the message says what was expected and what came."""
@@ -29,7 +31,7 @@ class Images:
     >>> images = Images("tiny", torch.rand(6, 1, 2, 2), torch.rand(2, 1, 2, 2))
     >>> images.shape
     (1, 2, 2)
-    >>> images.batch(torch.tensor([0, 5]), generator=None).shape
+    >>> images.batch(torch.tensor([0, 5])).shape
     torch.Size([2, 1, 2, 2])
     """
 
@@ -56,16 +58,16 @@ class Images:
         _, channels, height, width = self.train.shape
         return channels, height, width
 
-    def batch(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
+    def batch(self, indices: Tensor, key: Key | None = None) -> Tensor:
         """Return the training images at `indices`, shape (B, C, H, W), drawn anew if `redraw`.
 
         Args:
             indices: integers, shape (B,), on the device of `train` or on the CPU.
-            generator: source of the redrawn pixels; None is torch's global one. Not touched
-                unless `redraw`.
+            key: of the redrawn pixels: a number, or one for each image, int64 of shape (B,). None
+                is torch's global generator.
         """
         rows = self.train[indices]
-        return torch.bernoulli(rows, generator=generator) if self.redraw else rows
+        return (Noise(key=key).uniform(1, rows)[0] < rows).float() if self.redraw else rows
 
 
 def from_bytes(pixels: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from reparam.data.extras import optional
 from reparam.data.images import DataError, Images
 from reparam.data.mnist import has_idx, idx_folder, idx_labels, mnist, mnist_labels
 from reparam.data.split import hold_out
+from reparam.noise import Key
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +63,10 @@ class LabelledImages:
         """One more than the largest label."""
         return 1 + max(int(labels.max()) for _, labels in (self.train, self.test))
 
-    def batch(
-        self, indices: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Tensor, key: Key | None = None) -> tuple[Tensor, Tensor]:
         """Return the training images and labels at `indices`, (B, C, H, W) and (B).
 
-        generator: not touched; it is what the training loop gives to every set.
+        key: not used; it is what the training loop gives to every set.
         """
         images, labels = self.train
         return images[indices], labels[indices]

@@ -4,7 +4,7 @@
 from reparam.data.text import load_corpus
 
 corpus = load_corpus("docstrings")
-batch = corpus.batch(torch.arange(32), generator=None)  # (32, 2000), counts of corpus.words
+batch = corpus.batch(torch.arange(32))  # (32, 2000), counts of corpus.words
 ```
 """
 
@@ -20,6 +20,7 @@ from reparam.data.docstrings import docstrings
 from reparam.data.extras import optional
 from reparam.data.images import DataError
 from reparam.data.split import fixed_permutation
+from reparam.noise import Key
 
 NAMED: dict[str, Callable[[], list[str]]] = {"docstrings": docstrings}
 """Built-in sources."""
@@ -44,7 +45,7 @@ class Corpus:
         DataError: if a set is empty.
 
     >>> corpus = Corpus("tiny", ["ash", "oak"], torch.eye(2), torch.ones(1, 2))
-    >>> corpus.batch(torch.tensor([1]), generator=None)
+    >>> corpus.batch(torch.tensor([1]))
     tensor([[0., 1.]])
     """
 
@@ -62,8 +63,11 @@ class Corpus:
                     "none; lower --min-documents, raise --vocabulary, or add documents"
                 )
 
-    def batch(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return the training counts at `indices`, shape (B, V)."""
+    def batch(self, indices: Tensor, key: Key | None = None) -> Tensor:
+        """Return the training counts at `indices`, shape (B, V).
+
+        key: not used; it is what the training loop gives to every set.
+        """
         return self.train[indices]
 
 

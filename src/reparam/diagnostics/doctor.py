@@ -1,17 +1,15 @@
 """What is wrong with a run, by the monitor's rules on its records, or with somebody's sampler."""
 
-import runpy
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from reparam.diagnostics.imported import function_named
 from reparam.diagnostics.monitor import Monitor
 from reparam.diagnostics.records import Record, observation, read
 from reparam.diagnostics.sicknesses import LEAST, NOT_FINITE, Diagnosis
-from reparam.diagnostics.straight_through_check import Sampler, check
+from reparam.diagnostics.straight_through_check import check
 
 
 @dataclass(frozen=True)
@@ -84,27 +82,5 @@ def examine_function(name: str) -> Examination:
     Raises:
         ValueError: if there is none by that name.
     """
-    diagnoses, passed = check(_imported(name))
+    diagnoses, passed = check(function_named(name, "--check"))
     return Examination(name, diagnoses, passed=passed)
-
-
-def _imported(name: str) -> Sampler:
-    home, _, function = name.rpartition(":")
-    if not (home and function):
-        raise ValueError(f"--check: expected MODULE:FUNCTION or FILE.py:FUNCTION, got {name!r}")
-    sys.path.insert(0, str(Path(home).resolve().parent if home.endswith(".py") else Path.cwd()))
-    try:
-        names = runpy.run_path(home) if home.endswith(".py") else vars(import_module(home))
-    except (Exception, SystemExit) as error:
-        raise ValueError(
-            f"--check: expected code that can be imported from {home}, got "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    finally:
-        sys.path.pop(0)
-    if not callable(names.get(function)):
-        raise ValueError(  # noqa: TRY004 (of a name)
-            f"--check: expected a function that {home} defines, got {function!r}"
-        )
-    sampler: Sampler = names[function]
-    return sampler

@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 
 from reparam.core import Estimator
 from reparam.families import family, is_discrete, sample
+from reparam.models.parts import in_parts
 from reparam.models.vae import VAE
 from reparam.noise import Noise
 
@@ -35,21 +36,30 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    vae: VAE, images: Tensor, estimator: Estimator, generator: torch.Generator, batch: int = 500
+    vae: VAE,
+    images: Tensor,
+    estimator: Estimator,
+    generator: torch.Generator | None = None,
+    batch: int = 500,
+    *,
+    key: Tensor | None = None,
 ) -> Evaluation:
-    """The one-sample bound of `images` `(N, C, H, W)`, and the estimator's own value beside it."""
+    """The one-sample bound of `images` `(N, C, H, W)`, and the estimator's own value beside it.
+
+    key: int64, one for each image, `(N,)`; both are then of the same noise.
+    """
     totals = torch.zeros(3, dtype=torch.float64)
     # Asked of a posterior that no image decides, so that all processes give the same answer.
     uninformed = vae.latent.posterior(images.new_zeros(64, vae.latent.features))
     relaxed = relaxes(estimator, uninformed)
-    for part in torch.split(images, batch):
+    for part, keys in in_parts(images, batch, key):
         q = vae.posterior(part)
-        points = sample(q, 1, Noise(generator))
+        points = sample(q, 1, Noise(generator, key=keys))
         reconstruction = vae.cost(part, points)[0]
         kl = vae.kl(q, points).sum(-1)
         own = reconstruction
         if relaxed:
-            draw = estimator.draw(q, generator=generator)
+            draw = estimator.draw(q, generator=generator, key=keys)
             own = draw.combine(vae.cost(part, draw.points))
         totals += torch.stack([v.double().sum().cpu() for v in (reconstruction, kl, own)])
     nats, kl_nats, own_nats = (totals / len(images)).tolist()
@@ -72,19 +82,25 @@ def relaxes(estimator: Estimator, q: Distribution) -> bool:
 
 @torch.no_grad()
 def importance_weighted(
-    vae: VAE, images: Tensor, k: int, generator: torch.Generator, chunk: int = 5000
+    vae: VAE,
+    images: Tensor,
+    k: int,
+    generator: torch.Generator | None = None,
+    chunk: int = 5000,
+    *,
+    key: Tensor | None = None,
 ) -> float:
     """E log (1/k) sum_i p(x, z_i) / q(z_i|x), hard samples, in nats per image.
 
     A lower bound on log p(x) that tightens as k grows; k = 1 is the ELBO (Burda et al. 2016,
     "Importance Weighted Autoencoders", arXiv:1509.00519). chunk: images times samples
-    that are decoded at once.
+    that are decoded at once. key: int64, one for each image, `(N,)`.
     """
     total = 0.0
     per_part = max(1, chunk // k)
-    for part in torch.split(images, per_part):
+    for part, keys in in_parts(images, per_part, key):
         q = vae.posterior(part)
-        points = sample(q, k, Noise(generator))
+        points = sample(q, k, Noise(generator, key=keys))
         log_w = vae.log_weights(part, q, points)
         total += float((torch.logsumexp(log_w.double(), 0) - log(k)).sum())
     return total / len(images)

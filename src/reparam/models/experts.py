@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from reparam.models.networks import Shape
 from reparam.nn import Routing, TopKRouter
+from reparam.noise import Key
 
 
 class ExpertClassifier(nn.Module):
@@ -35,10 +36,14 @@ class ExpertClassifier(nn.Module):
         )
 
     def forward(
-        self, images: Tensor, *, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        key: Key | None = None,
     ) -> tuple[Tensor, Routing]:
         x = images.flatten(1)
-        routing: Routing = self.router(x, generator=generator)
+        routing: Routing = self.router(x, generator=generator, key=key)
         outputs = torch.stack([expert(x) for expert in self.experts], -2)
         return (routing.dense().unsqueeze(-1) * outputs).sum(-2), routing
 

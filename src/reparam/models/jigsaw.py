@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from reparam.functional import matching
 from reparam.models.networks import Shape
+from reparam.noise import Key, Noise
 
 
 class JigsawSolver(nn.Module):
@@ -37,7 +38,7 @@ class JigsawSolver(nn.Module):
         )
 
     def forward(self, pieces: Tensor) -> Tensor:
-        scores: Tensor = self.network(pieces.flatten(0, 1))
+        scores: Tensor = self.network(pieces.flatten(0, 1)).to(pieces.dtype)
         return scores.view(*pieces.shape[:2], -1).mT
 
     @torch.no_grad()
@@ -74,10 +75,13 @@ def taken(pieces: Tensor, order: Tensor) -> Tensor:
     return pieces.gather(1, order[..., None, None, None].expand(pieces.shape))
 
 
-def scrambled(pieces: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image's pieces in an order of their own, all orders equally likely."""
-    noise = torch.rand(pieces.shape[:2], generator=generator, device=pieces.device)
-    return taken(pieces, noise.argsort(-1))
+def scrambled(pieces: Tensor, key: Key) -> Tensor:
+    """Each image's pieces in an order of their own, all orders equally likely.
+
+    key: a number, or one for each image, int64 `(B,)`.
+    """
+    like = torch.empty(pieces.shape[:2], device=pieces.device)
+    return taken(pieces, Noise(key=key).uniform(1, like)[0].argsort(-1))
 
 
 def quality(found: Tensor, true: Tensor) -> dict[str, Tensor]:

@@ -66,5 +66,5 @@ class VampPrior(Prior):
         self.pixels = nn.Parameter(torch.randn(components, *shape))
 
     def features(self, encoder: nn.Module) -> Tensor:
-        features: Tensor = encoder(torch.sigmoid(self.pixels))
+        features: Tensor = encoder(torch.sigmoid(self.pixels)).to(self.pixels.dtype)
         return features

@@ -38,12 +38,22 @@ class PixelAutoencoder(nn.Module):
         self.decoder = nn.Sequential(nn.Linear(pixels, hidden), nn.LeakyReLU(0.2), last)
 
     def forward(
-        self, images: Tensor, masks: int = 1, *, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        masks: int = 1,
+        *,
+        rows: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
-        """masks: how many are drawn, each for a part of the batch."""
+        """masks: how many are drawn, for the images in turn.
+
+        rows: the images' places in a larger batch, `(B,)`; by default they are the whole.
+        """
         x = images.flatten(1)
-        seen = [self.selector(part, generator=generator) for part in x.tensor_split(masks)]
-        decoded: Tensor = self.decoder(torch.cat(seen))
+        rows = torch.arange(len(x), device=x.device) if rows is None else rows
+        every = x.new_ones(x.shape[1])
+        drawn = torch.stack([self.selector(every, generator=generator) for _ in range(masks)])
+        decoded: Tensor = self.decoder(x * drawn[rows % masks])
         return decoded.view(images.shape)
 
 

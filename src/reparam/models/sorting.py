@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from reparam.functional import matching, neural_sort, sinkhorn, soft_sort
 from reparam.models.networks import Shape, conv_encoder
-from reparam.noise import Noise
+from reparam.noise import Key, Noise
 
 Relaxation = Literal["neural-sort", "soft-sort", "sinkhorn"]
 
@@ -36,7 +36,7 @@ class Sorter(nn.Module):
         self.network = conv_encoder(shape, hidden, n if relaxation == "sinkhorn" else 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        scores: Tensor = self.network(images.flatten(0, 1))
+        scores: Tensor = self.network(images.flatten(0, 1)).to(images.dtype)
         return scores.view(*images.shape[:2], -1).mT
 
     def relaxed(self, scores: Tensor, tau: float) -> Tensor:
@@ -53,14 +53,16 @@ class Sorter(nn.Module):
         return scores.squeeze(-2).argsort(dim=-1, descending=True, stable=True)
 
 
-def perturbed(scores: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+def perturbed(scores: Tensor, samples: int, key: Key) -> Tensor:
     """Scores plus so many sets of Gumbel noise, `(samples, *shape)`; with 0, one set without.
 
     Scores with noise are in an order drawn from Plackett-Luce, whose log-weights they are.
+
+    key: a number, or int64 keys of the scores' leading dimensions.
     """
     if samples == 0:
         return scores.unsqueeze(0)
-    return scores + Noise(generator).gumbel(samples, scores)
+    return scores + Noise(key=key).gumbel(samples, scores)
 
 
 def sorting_matrix(values: Tensor) -> Tensor:

@@ -4,12 +4,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 
+from reparam.checks import no_autocast
 from reparam.core import Estimator
 from reparam.distributions import LogDirichlet
 from reparam.families import log_prob, sample
 from reparam.models.latents.dirichlet import concentrations
+from reparam.models.parts import in_parts
 from reparam.models.terms import Terms
-from reparam.noise import Noise
+from reparam.noise import Key, Noise
 
 
 class TopicModel(nn.Module):
@@ -49,6 +51,8 @@ class TopicModel(nn.Module):
         estimator: Estimator,
         n: int = 1,
         generator: torch.Generator | None = None,
+        *,
+        key: Key | None = None,
     ) -> Terms:
         """Counts `(B, V)` -> the terms of their bound, with one unit of KL.
 
@@ -56,7 +60,7 @@ class TopicModel(nn.Module):
         what is left of their n-sample bound beside the KL, which carries no gradient.
         """
         q = self.posterior(counts)
-        points, combine = estimator.draw(q, n, generator=generator)
+        points, combine = estimator.draw(q, n, generator=generator, key=key)
         costs = self.costs(counts, q, points, estimator)
         kl = self.kl(q)
         if not estimator.multisample:
@@ -74,7 +78,8 @@ class TopicModel(nn.Module):
 
     def posterior(self, counts: Tensor) -> LogDirichlet:
         """q(log theta | counts), batch shape (B,)."""
-        concentration = concentrations(self.encoder(counts.log1p()))
+        # Under autocast, the network answers in half precision; what follows is wider.
+        concentration = concentrations(self.encoder(counts.log1p()).to(counts.dtype))
         return LogDirichlet(concentration, validate_args=False)
 
     def prior(self, like: Tensor) -> LogDirichlet:
@@ -90,7 +95,8 @@ class TopicModel(nn.Module):
         log_p = torch.log_softmax(self.topics, -1)
         # By each word's likeliest topic, so that a word that few topics know does not underflow.
         largest = log_p.max(0).values
-        words = (points.exp() @ (log_p - largest).exp()).log() + largest
+        with no_autocast(points):
+            words = (points.exp() @ (log_p - largest).exp()).log() + largest
         return -(counts * words).sum(-1)
 
     def shares(self, counts: Tensor) -> Tensor:
@@ -105,14 +111,22 @@ class TopicModel(nn.Module):
 
 @torch.no_grad()
 def topic_bound(
-    model: TopicModel, counts: Tensor, generator: torch.Generator, batch: int = 500
+    model: TopicModel,
+    counts: Tensor,
+    generator: torch.Generator | None = None,
+    batch: int = 500,
+    *,
+    key: Tensor | None = None,
 ) -> tuple[float, float]:
-    """The bound on log p(words) with one sample, and the KL in it, in nats per document."""
+    """The bound on log p(words) with one sample, and the KL in it, in nats per document.
+
+    key: int64, one for each document, `(N,)`.
+    """
     totals = torch.zeros(2, dtype=torch.float64)
-    for part in torch.split(counts, batch):
+    for part, keys in in_parts(counts, batch, key):
         q = model.posterior(part)
         kl = model.kl(q).sum(-1)
-        cost = model.cost(part, sample(q, 1, Noise(generator)))[0]
+        cost = model.cost(part, sample(q, 1, Noise(generator, key=keys)))[0]
         totals += torch.stack([v.double().sum().cpu() for v in (-cost - kl, kl)])
     bound, kl_nats = (totals / len(counts)).tolist()
     return bound, kl_nats

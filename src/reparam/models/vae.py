@@ -11,7 +11,7 @@ from reparam.models.latents import Latent
 from reparam.models.networks import Architecture, Shape, networks
 from reparam.models.priors import Prior
 from reparam.models.terms import Terms
-from reparam.noise import Noise
+from reparam.noise import Key, Noise, fold_in
 
 
 class VAE(nn.Module):
@@ -48,6 +48,7 @@ class VAE(nn.Module):
         n: int = 1,
         generator: torch.Generator | None = None,
         *,
+        key: Key | None = None,
         kl_weight: float = 1.0,
         least: float = 0.0,
     ) -> Terms:
@@ -60,13 +61,14 @@ class VAE(nn.Module):
         what is left of their n-sample bound beside the KL, and knows no such price.
         """
         q = self.posterior(images)
-        points, combine = estimator.draw(q, n, generator=generator)
+        points, combine = estimator.draw(q, n, generator=generator, key=key)
         costs, closed = self.cost(images, points), self.closed_kl(q)
         if closed is not None and not estimator.multisample:
             return Terms(combine(costs), closed)
         ratio = self.log_ratio(q, points)
         # For the record, from samples of its own: the estimator's points may be other than samples.
-        kl = self.kl(q, sample(q, n, Noise(generator))).detach()
+        others = Noise(generator, key=None if key is None else fold_in(key, 1))
+        kl = self.kl(q, sample(q, n, others)).detach()
         if estimator.multisample:
             return Terms(-combine(-ratio - costs) - kl.sum(-1), kl)
         price = kl_weight if least <= 0 or kl.mean() >= least else 0.0
@@ -74,7 +76,8 @@ class VAE(nn.Module):
 
     def posterior(self, images: Tensor) -> Distribution:
         """q(z|x), batch shape (B,)."""
-        return self.latent.posterior(self.encoder(images))
+        # Under autocast, networks answer in half precision; distributions and costs are wider.
+        return self.latent.posterior(self.encoder(images).to(images.dtype))
 
     def prior(self, like: Tensor) -> Distribution:
         """p(z), batch shape (); the latent's own is on the device and in the dtype of `like`."""
@@ -86,7 +89,7 @@ class VAE(nn.Module):
     def decode(self, points: Tensor) -> Tensor:
         """Points `(*any, *event)` -> pixel logits `(*any, C, H, W)`."""
         inputs = self.latent.inputs(points)
-        logits: Tensor = self.decoder(inputs.reshape(-1, self.latent.dims))
+        logits: Tensor = self.decoder(inputs.reshape(-1, self.latent.dims)).to(inputs.dtype)
         return logits.reshape(*inputs.shape[:-1], *logits.shape[1:])
 
     def closed_kl(self, q: Distribution) -> Tensor | None:

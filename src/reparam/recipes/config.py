@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from reparam.recipes import MODELS
+from reparam.recipes.options import checked, model_of
 from reparam.training.folder import RunError, RunFolder
 from reparam.training.settings import Settings
 
@@ -18,14 +19,9 @@ def from_dict(values: dict[str, Any]) -> Settings:
     """The settings that `to_dict` wrote."""
     if not isinstance(values, dict):
         raise ValueError(f"config: expected options by name, got {values!r}")  # noqa: TRY004 (of JSON)
-    fields = dict(values)
-    model = fields.pop("model", None)
-    if model not in MODELS:
-        raise ValueError(f"config: expected a model of {', '.join(MODELS)}, got {model!r}")
-    try:
-        return MODELS[model](**fields)
-    except TypeError as error:
-        raise ValueError(f"config: expected the options of {model}, got {error}") from None
+    model = model_of(values, "config")
+    options = {name: value for name, value in values.items() if name != "model"}
+    return MODELS[model](**checked(model, options, "config"))
 
 
 def kept(folder: RunFolder) -> Settings:

@@ -9,29 +9,42 @@ from reparam.training.distributed import World
 
 
 class Averages:
-    """Sums in float64 on the metrics' own device: nothing waits for a GPU between records."""
+    """Sums in float64 on the metrics' own device: nothing waits for a GPU between records.
+
+    Each process keeps the sums of its own examples.
+    """
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, Tensor] = {}  # scalars
         self.count = 0
 
-    def add(self, metrics: dict[str, Tensor]) -> None:
-        """One step's metrics, scalars by name."""
+    def add(self, metrics: dict[str, Tensor], share: float) -> None:
+        """The means of a part of a batch, scalars by name. share: of the batch's examples."""
         for name, value in metrics.items():
-            self.sums[name] = self.sums.get(name, torch.zeros_like(value).double()) + value
+            self.sums[name] = self.sums.get(name, 0.0) + share * value.double()
+
+    def step(self) -> None:
+        """All parts of a batch have been added."""
         self.count += 1
 
-    def take(self) -> dict[str, float]:
-        """The means since the last call, and start anew."""
-        means = {name: total.item() / self.count for name, total in self.sums.items()}
+    def take(self, world: World) -> dict[str, float]:
+        """The means over all examples since the last call, and start anew."""
+        totals = self._totals(world)
+        means = {name: total.item() / self.count for name, total in totals.items()}
         self.sums, self.count = {}, 0
         return means
 
     def state_dict(self, world: World) -> dict[str, Any]:
         """What a checkpoint between two records needs: one state for all processes."""
-        sums = {name: world.sum(total.clone()) / world.size for name, total in self.sums.items()}
-        return {"sums": sums, "count": self.count}
+        return {"sums": self._totals(world), "count": self.count}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
-        self.sums, self.count = dict(state["sums"]), int(state["count"])
+    def load_state_dict(self, state: dict[str, Any], world: World) -> None:
+        """Continue from a checkpoint; the first process has the sums of all."""
+        self.sums = {name: total * world.first for name, total in state["sums"].items()}
+        self.count = int(state["count"])
+
+    def _totals(self, world: World) -> dict[str, Tensor]:
+        if not self.sums:
+            return {}
+        totals = world.sum(torch.stack(list(self.sums.values())))
+        return dict(zip(self.sums, totals, strict=True))

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-import torch
 from torch import Tensor
 
 Batch: TypeAlias = Tensor | tuple[Tensor, ...]
@@ -31,10 +30,10 @@ class Data(Protocol):
     def test(self) -> Batch:
         """The test set, likewise."""
 
-    def batch(self, indices: Tensor, generator: torch.Generator, /) -> Batch:
+    def batch(self, indices: Tensor, keys: Tensor, /) -> Batch:
         """The training examples at `indices`, `(B,)`, as a step is to see them.
 
-        generator: of whatever is drawn anew at each visit.
+        keys: int64 `(B,)`, of whatever is drawn anew for an example at each visit.
         """
 
 

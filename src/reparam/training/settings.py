@@ -32,6 +32,10 @@ class Settings:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a GPU if there is one."""
 
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the forward and backward pass: bf16 computes matrix products in bfloat16 and keeps
+    parameters, noise and tests in float32."""
+
     threads: int = 1
     """CPU threads of each process; small models gain nothing from more."""
 
@@ -44,7 +48,57 @@ class Settings:
             raise ValueError(f"--lr: expected a positive number, got {self.lr}")
 
     def _at_least(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if not value >= least:
-            option = "--" + name.replace("_", "-")
-            raise ValueError(f"{option}: expected at least {least}, got {value}")
+        _at_least(name, getattr(self, name), least)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """How the work of a run is shared.
+
+    It changes nothing but rounding: a run may be resumed on other machines.
+    """
+
+    devices: int = 1
+    """Processes on this machine, each with a GPU of its own unless --device is cpu."""
+
+    nodes: int = 1
+    """Machines; the same command is run on each, with a run folder that all can see."""
+
+    rendezvous: str = ""
+    """HOST:PORT of the machine where several meet, the same for all."""
+
+    node_rank: int | None = None
+    """Number of this machine, from 0, the one of --rendezvous; if left out, the machines agree on
+    one."""
+
+    job_id: str = "reparam"
+    """Name of the run at its rendezvous, where several runs may meet."""
+
+    accumulate: int = 1
+    """Parts that a process takes its share of a batch in, to save memory."""
+
+    def __post_init__(self) -> None:
+        for name in ("devices", "nodes", "accumulate"):
+            _at_least(name, getattr(self, name), 1)
+        if self.node_rank is not None and not 0 <= self.node_rank < self.nodes:
+            raise ValueError(
+                f"--node-rank: expected 0 to {self.nodes - 1}, one for each of --nodes, got "
+                f"{self.node_rank}"
+            )
+        host, _, port = self.rendezvous.rpartition(":")
+        if self.nodes > 1 and not (host and port.isdecimal()):
+            raise ValueError(
+                "--rendezvous: expected HOST:PORT of one of the machines, the same for all, got "
+                f"{self.rendezvous or 'none'}"
+            )
+
+    @property
+    def processes(self) -> int:
+        """How many, in all."""
+        return self.devices * self.nodes
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if not value >= least:
+        option = "--" + name.replace("_", "-")
+        raise ValueError(f"{option}: expected at least {least}, got {value}")

@@ -6,9 +6,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from reparam.checks import no_autocast
 from reparam.data import Images, load
 from reparam.functional import gumbel_sinkhorn
 from reparam.models.jigsaw import JigsawSolver, cut, quality, scrambled, taken
+from reparam.noise import Key, fold_in
 from reparam.recipes.jigsaw.settings import JigsawSettings
 from reparam.recipes.temperature import temperature
 from reparam.schedules import Schedule
@@ -39,10 +41,10 @@ class JigsawTask(Task):
 
     def forward(self, batch: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
         true = cut(batch, self.settings.side)
-        given = scrambled(true, step.generator)
+        given = scrambled(true, step.keys)
         permutations, residual = self._permutations(self.solver(given), step)
         loss = squared_error(permutations, given, true).mean()
-        metrics = {"squared_error": loss, "residual": residual.max()}
+        metrics = {"squared_error": loss, "residual": residual.mean()}
         return loss, {name: value.detach() for name, value in metrics.items()}
 
     def settings_at(self, step: int) -> dict[str, float]:
@@ -50,7 +52,8 @@ class JigsawTask(Task):
 
     @torch.no_grad()
     def evaluate(self, held_out: Tensor, step: Step) -> dict[str, float]:
-        parts = [quality(*self.solved(part, step)[1:]) for part in torch.split(held_out, PART)]
+        shares = zip(torch.split(held_out, PART), torch.split(step.keys, PART), strict=True)
+        parts = [quality(*self.solved(images, keys)[1:]) for images, keys in shares]
         return {name: torch.cat([p[name] for p in parts]).mean().item() for name in parts[0]}
 
     def conclude(self, held_out: Tensor, step: Step) -> dict[str, float]:
@@ -59,29 +62,31 @@ class JigsawTask(Task):
     def trace(self, batch: Tensor, step: Step) -> Iterator[tuple[str, Tensor]]:
         yield "batch", batch
         true = cut(batch, self.settings.side)
-        given = scrambled(true, step.generator)
+        given = scrambled(true, step.keys)
         scores = self.solver(given)
         yield "scores", scores
         permutations, _ = self._permutations(scores, step)
         yield "permutations", permutations
         yield "loss", squared_error(permutations, given, true).mean()
 
-    def solved(self, images: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+    def solved(self, images: Tensor, key: Key) -> tuple[Tensor, Tensor, Tensor]:
         """Pieces `(B, n, C, h, w)` of images: scrambled, as they are put together, and true."""
         true = cut(images, self.settings.side)
-        given = scrambled(true, step.generator)
+        given = scrambled(true, key)
         return given, taken(given, self.solver.order(given)), true
 
     def _permutations(self, scores: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """Relaxed permutations `(samples, B, n, n)` and the residuals of their rows."""
         copies = scores.expand(self.settings.samples, *scores.shape)
+        keys = fold_in(step.keys, torch.arange(1, 1 + len(copies)).unsqueeze(1))
         tau = self.tau.at(step.number)
-        return gumbel_sinkhorn(copies, tau, self.settings.iterations, generator=step.generator)
+        return gumbel_sinkhorn(copies, tau, self.settings.iterations, key=keys)
 
 
 def squared_error(permutations: Tensor, given: Tensor, true: Tensor) -> Tensor:
     """Of images put together from pieces `(B, n, C, h, w)`: `(S, B, n, n)` -> `(S, B)`."""
-    found = permutations @ given.flatten(2)
+    with no_autocast(permutations):
+        found = permutations @ given.flatten(2)
     return (found - true.flatten(2)).square().sum((-2, -1))
 
 

@@ -43,7 +43,7 @@ class RouterTask(Task):
     def forward(self, batch: Batch, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
         images, labels = batch
         anneal_to(step.number, self.model)
-        logits, routing = self.model(images, generator=step.generator)
+        logits, routing = self.model(images, key=step.keys)
         nats = routing.combine(cross_entropy(logits, labels, reduction="none")).mean()
         balance = routing.load_balance()
         metrics = {"nats": nats, "balance": balance}
@@ -57,22 +57,29 @@ class RouterTask(Task):
         images, labels = held_out
         with settled(self):
             logits, routing = self.model(images)
-        load = loads(routing)
+        load, probs = loads(routing), routing.logits.softmax(-1)
         return {
             "error": 100 * (logits.argmax(-1) != labels).double().mean().item(),
             "nats": cross_entropy(logits, labels).item(),
-            "entropy": entropy(routing.logits.softmax(-1)).mean().item(),
-            "balance": routing.load_balance().item(),
+            "entropy": entropy(probs).mean().item(),
             **{f"load_{i}": 100 * share for i, share in enumerate(load.tolist())},
+            **{f"p_{i}": p for i, p in enumerate(probs.mean(0).tolist())},
         }
 
     def conclude(self, held_out: Batch, step: Step) -> dict[str, float]:
         return self.evaluate(held_out, step)
 
+    def derived(self, means: dict[str, float]) -> dict[str, float]:
+        """With the load balance of all, which is no mean over examples, for the probabilities."""
+        metrics = {name: value for name, value in means.items() if name[:2] != "p_"}
+        experts = range(self.model.router.linear.out_features)
+        shares = [means[f"load_{i}"] / 100 * means[f"p_{i}"] for i in experts]
+        return {**metrics, "balance": len(shares) * sum(shares)}
+
     def trace(self, batch: Batch, step: Step) -> Iterator[tuple[str, Tensor]]:
         images, labels = batch
         yield "batch images", images
-        logits, routing = self.model(images, generator=step.generator)
+        logits, routing = self.model(images, key=step.keys)
         yield "logits of the router", routing.logits
         yield "logits", logits
         balance = routing.load_balance()

@@ -29,7 +29,7 @@ class SelectSettings(Settings):
     """Temperature of the selection: a number or a schedule. From 10 to 0.01 is published."""
 
     masks: int = 4
-    """Selections drawn in a step, each for a part of the batch."""
+    """Selections drawn in a step, for its images in turn."""
 
     hidden: int = 100
     """Width of the decoder's hidden layer."""

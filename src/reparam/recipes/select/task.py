@@ -44,7 +44,7 @@ class SelectTask(Task):
 
     def forward(self, batch: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
         anneal_to(step.number, self.model)
-        decoded = self.model(batch, self.masks, generator=step.generator)
+        decoded = self.model(batch, self.masks, rows=step.rows, generator=step.generator)
         loss = mse_loss(decoded, batch)
         return loss, {"decoder": UNIT * loss.detach()}
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from reparam.data.labelled import LabelledImages
+from reparam.noise import Key, Noise
 
 TESTED = 2000
 """Sequences that are tested at most: each of so many test images begins one."""
@@ -17,7 +18,7 @@ class Numbers:
 
     >>> from reparam.data.labelled import load_labelled
     >>> numbers = Numbers(load_labelled("digits"), sequences=50, n=3, digits=2)
-    >>> images, values = numbers.batch(numbers.train[:4], torch.Generator())
+    >>> images, values = numbers.batch(numbers.train[:4], key=0)
     >>> images.shape, values.shape
     (torch.Size([4, 3, 1, 8, 16]), torch.Size([4, 3]))
     """
@@ -43,10 +44,14 @@ class Numbers:
         channels, height, width = self.images.shape
         return channels, height, self.digits * width
 
-    def batch(self, indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """As many sequences as indices, of images drawn uniformly, as `test` holds them."""
+    def batch(self, indices: Tensor, key: Key) -> tuple[Tensor, Tensor]:
+        """As many sequences as indices, of images drawn uniformly, as `test` holds them.
+
+        key: a number, or one for each sequence, int64 `(B,)`.
+        """
         images, labels = self.images.train
-        rows = torch.randint(len(labels), (len(indices), self.n * self.digits), generator=generator)
+        like = torch.empty(len(indices), self.n * self.digits, dtype=torch.float64)
+        rows = (len(labels) * Noise(key=key).uniform(1, like)[0]).long()
         return self._written(images, labels, rows)
 
     def _written(self, images: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -79,7 +79,7 @@ class SortTask(Task):
         )
 
     def _relaxed(self, scores: Tensor, step: Step) -> Tensor:
-        noisy = perturbed(scores, self.samples, step.generator)
+        noisy = perturbed(scores, self.samples, step.keys)
         return self.sorter.relaxed(noisy, self.tau.at(step.number))
 
 

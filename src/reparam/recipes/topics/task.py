@@ -50,7 +50,7 @@ class TopicsTask(Task):
         self.control = nn.ModuleDict(estimator.modules())
 
     def forward(self, batch: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        terms = self.model(batch, self.estimator, self.samples, step.generator)
+        terms = self.model(batch, self.estimator, self.samples, key=step.keys)
         kl = terms.kl.sum(-1).mean()
         loss = terms.reconstruction.mean() + self.kl_weight.at(step.number) * kl
         return loss, {"bound": terms.objective().mean().detach(), "kl": kl.detach()}
@@ -59,7 +59,7 @@ class TopicsTask(Task):
         return {"kl_weight": self.kl_weight.at(step)}
 
     def evaluate(self, held_out: Tensor, step: Step) -> dict[str, float]:
-        bound, kl = topic_bound(self.model, held_out, step.generator)
+        bound, kl = topic_bound(self.model, held_out, key=step.keys)
         # By the words of all held-out documents, not of this share: its mean is then the whole's.
         words = self.corpus.test.sum(1).mean().item()
         return {"bound": bound, "kl": kl, "nats_per_word": -bound / words}
@@ -77,7 +77,7 @@ class TopicsTask(Task):
         yield "batch", batch
         q = self.model.posterior(batch)
         yield "concentration", q.concentration
-        points, combine = self.estimator.draw(q, self.samples, generator=step.generator)
+        points, combine = self.estimator.draw(q, self.samples, key=step.keys)
         yield "points", points
         costs = self.model.costs(batch, q, points, self.estimator)
         yield "costs", costs

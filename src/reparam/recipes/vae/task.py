@@ -65,7 +65,7 @@ class VaeTask(Task):
     def forward(self, batch: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
         weight, least = self.kl_weight.at(step.number), self.settings.free_bits
         way, n = self.estimator_at(step.number), self.settings.samples
-        terms = self.vae(batch, way, n, step.generator, kl_weight=weight, least=least)
+        terms = self.vae(batch, way, n, key=step.keys, kl_weight=weight, least=least)
         loss = terms.reconstruction.mean() + weight * free_bits(terms.kl, least)
         metrics = {
             "relaxed" if self.relaxed else "bound": terms.objective().mean(),
@@ -83,11 +83,11 @@ class VaeTask(Task):
 
     def evaluate(self, held_out: Tensor, step: Step) -> dict[str, float]:
         way = self.estimator_at(step.number)
-        return evaluate(self.vae, held_out, way, step.generator).asdict()
+        return evaluate(self.vae, held_out, way, key=step.keys).asdict()
 
     def conclude(self, held_out: Tensor, step: Step) -> dict[str, float]:
         k = self.settings.iw_samples
-        bound = importance_weighted(self.vae, held_out, k, step.generator)
+        bound = importance_weighted(self.vae, held_out, k, key=step.keys)
         return {**self.evaluate(held_out, step), f"bound_{k}": bound}
 
     def vitals(self, batch: Tensor, step: Step) -> dict[str, float]:
@@ -100,10 +100,10 @@ class VaeTask(Task):
         yield "posterior features", features
         q = self.vae.latent.posterior(features)
         n = self.settings.samples
-        points = self.estimator_at(step.number).draw(q, n, generator=step.generator).points
+        points = self.estimator_at(step.number).draw(q, n, key=step.keys).points
         yield "points", points
         yield "reconstruction", self.vae.cost(batch, points)
-        yield "kl", self.vae.kl(q, sample(q, n, Noise(step.generator)))
+        yield "kl", self.vae.kl(q, sample(q, n, Noise(key=step.keys)))
         yield "loss", self(batch, step)[0]
 
 

@@ -1,0 +1,25 @@
+"""Options of several processes, refused before any is started."""
+
+import re
+
+import pytest
+
+from tiny_runs import reparam
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--devices 0", "--devices: expected at least 1, got 0"),
+        ("--accumulate 0", "--accumulate: expected at least 1, got 0"),
+        ("--nodes 2", "--rendezvous: expected HOST:PORT of one of the machines, .* got none"),
+        ("--nodes 2 --rendezvous host", "--rendezvous: expected HOST:PORT .* got host"),
+        ("--nodes 2 --rendezvous a:1 --node-rank 2", "--node-rank: expected 0 to 1, .* got 2"),
+        ("--nodes 2 --rendezvous a:1", "--out: expected a folder for several machines to share"),
+    ],
+)
+def test_wrong_options_are_refused(options, said):
+    """Before anything is started."""
+    outcome = reparam("train", "vae", *options.split())
+    assert outcome.status == 2
+    assert re.fullmatch(f"reparam: {said}.*\n", outcome.err), outcome.err
