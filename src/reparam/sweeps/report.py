@@ -1,0 +1,99 @@
+"""The page of a sweep: its table, learning curves by cell, and what ails each run."""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+from statistics import mean
+from typing import Any
+from urllib.parse import quote
+
+from reparam.report.curves import COLORS, styled
+from reparam.report.page import Section, plot, write_page
+from reparam.sweeps.folder import Outcome
+from reparam.sweeps.plan import Plan
+from reparam.sweeps.summary import Cell, Figure, cells, judged
+
+DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+def write_report(plan: Plan, outcomes: Sequence[Outcome], out: Path) -> Path:
+    """`sweep.html`, of whatever there is so far."""
+    done = sum(o.state == "done" for o in outcomes)
+    subtitle = f"{done} of {len(outcomes)} runs of {plan.file.name} are done."
+    sections = _sections(outcomes)
+    return write_page(out / "sweep.html", f"Sweep of {plan.model}", subtitle, sections)
+
+
+def _sections(outcomes: Sequence[Outcome]) -> Iterator[Section]:
+    summed = cells(outcomes)
+    yield Section(
+        "Result",
+        "Final metrics of the test set: the mean over seeds, ± its standard error. The best mean "
+        "of each is bold; others may be as good where the errors are as large as the distance.",
+        _table(summed),
+    )
+    metrics = judged(summed)[:1] or ["bound"]
+    yield Section(
+        "Learning curves",
+        "The mean over seeds, after every epoch, as far as all runs of a cell have come.",
+        "".join(plot(_curves(outcomes, metric)) for metric in metrics),
+    )
+    yield Section("Runs", "Each has a report of its own.", _runs(outcomes))
+
+
+def _table(summed: Sequence[Cell]) -> str:
+    metrics = list(dict.fromkeys(metric for cell in summed for metric in cell.figures))
+    rows = [
+        [escape(c.name), f"{c.done}/{c.runs}", *(_shown(c.figures.get(m)) for m in metrics)]
+        for c in summed
+    ]
+    return _html(["runs", "done", *map(escape, metrics)], rows)
+
+
+def _shown(figure: Figure | None) -> str:
+    return f"<b>{figure}</b>" if figure and figure.best else str(figure or "")
+
+
+def _runs(outcomes: Sequence[Outcome]) -> str:
+    rows = []
+    for o in outcomes:
+        link = f'<a href="{quote(o.name)}/report.html">{escape(o.name)}</a>'
+        said = [o.message, *o.found] if o.message else o.found
+        name = link if o.folder.report.exists() else escape(o.name)
+        rows.append([name, o.state, escape("; ".join(said))])
+    return _html(["run", "state", "found"], rows)
+
+
+def _html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    top = "".join(f'<th scope="col">{name}</th>' for name in head)
+    body = "".join(
+        f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{c}</td>" for c in rest) + "</tr>"
+        for first, *rest in rows
+    )
+    return f'<div style="overflow-x: auto"><table><tr>{top}</tr>{body}</table></div>'
+
+
+def _curves(outcomes: Sequence[Outcome], metric: str) -> Any:
+    """A line for each cell."""
+    import plotly.graph_objects as go  # noqa: PLC0415 (an extra, and slow to import)
+
+    figure = go.Figure()
+    for number, cell in enumerate(dict.fromkeys(o.cell for o in outcomes)):
+        points = _means([o for o in outcomes if o.cell == cell], metric)
+        color = COLORS[number % len(COLORS)]
+        dash = DASHES[number // len(COLORS) % len(DASHES)]
+        line = {"color": color, "dash": dash, "width": 2}
+        x, y = list(points), list(points.values())
+        figure.add_scatter(x=x, y=y, name=cell, mode="lines+markers", line=line)
+    return styled(figure, "step", metric)
+
+
+def _means(own: Sequence[Outcome], metric: str) -> dict[int, float]:
+    """By step, of the steps that all runs have which have begun and not failed."""
+    series = [
+        {r["step"]: r[metric] for r in o.records if r["split"] == "test" and metric in r}
+        for o in own
+        if o.state in ("done", "begun")
+    ]
+    steps = sorted(set.intersection(*map(set, series))) if series else []
+    return {step: mean(values[step] for values in series) for step in steps}
