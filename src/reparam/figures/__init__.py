@@ -8,6 +8,7 @@ from reparam.figures import (
     gumbel,
     gumbel_max,
     paths,
+    reinforce,
     sample_count,
     temperatures,
 )
@@ -20,5 +21,6 @@ FIGURES: dict[str, Figure] = {
     "temperatures": temperatures,
     "bias-variance": bias_variance,
     "sample-count": sample_count,
+    "reinforce": reinforce,
 }
 """All figures by name, in the order of the page."""

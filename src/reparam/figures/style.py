@@ -38,8 +38,8 @@ SETTINGS: dict[str, Any] = {
 }
 WIDTH = 8.0
 """Inches of every figure."""
-COLUMNS, LINE = 126, 0.172
-"""Characters in a line of a caption, and its inches."""
+COLUMNS = 122
+"""Characters in a line of a caption."""
 
 
 def canvas(height: float, columns: int, rows: int = 1, **options: Any) -> tuple[Any, Any]:
@@ -52,14 +52,10 @@ def canvas(height: float, columns: int, rows: int = 1, **options: Any) -> tuple[
 
 
 def captioned(figure: Any, text: str) -> Any:
-    """The figure, made higher, with the text below."""
-    lines = textwrap.wrap(text, COLUMNS)
-    own, below = figure.get_figheight(), LINE * len(lines) + 0.28
-    figure.set_figheight(own + below)
-    share = below / (own + below)
-    figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
-    place = {"x": 0.012, "y": share - 0.1 / (own + below), "va": "top", "linespacing": 1.45}
-    figure.text(s="\n".join(lines), fontsize=8.5, color=QUIET, parse_math=False, **place)
+    """The figure with the text below, to be saved with `bbox_inches="tight"`."""
+    wrapped = "\n".join(textwrap.wrap(text, COLUMNS))
+    style = {"fontsize": 8.5, "color": QUIET, "va": "top", "linespacing": 1.45}
+    figure.text(0.012, -0.02, wrapped, in_layout=True, parse_math=False, **style)
     return figure
 
 

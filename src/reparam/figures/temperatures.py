@@ -43,7 +43,7 @@ def draw(found: dict[str, Any]) -> Any:
     """A row for each temperature, a column for each draw, the probabilities beside."""
     taus = found["temperatures"]
     figure, axes = canvas(4.2, DRAWS + 1, len(taus), sharey=True)
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)
     figure.subplots_adjust(left=0.08, right=0.98, bottom=0.03, top=0.92, wspace=0.3, hspace=0.25)
     places = list(range(len(found["probs"])))
     for row, (tau, samples) in enumerate(zip(taus, found["samples"], strict=True)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reparam.figures import FIGURES
-from reparam.figures.style import SETTINGS
+from reparam.figures.style import SETTINGS, captioned
 from reparam.report.page import Section, write_page
 
 Numbers = dict[str, Any]
@@ -38,34 +38,49 @@ def command(name: str, seed: int) -> str:
 
 
 def write_figure(name: str, seed: int, out: Path) -> Numbers:
-    """NAME.png, NAME.svg and NAME.json in the folder; the numbers."""
-    import matplotlib as mpl  # noqa: PLC0415 (an extra, and slow to import)
-
+    """NAME.png and NAME.svg in the folder, which state the numbers, and NAME.json; the numbers."""
     figure = FIGURES[name]
     found = figure.measure(seed)
-    settings: Any = SETTINGS  # matplotlib types every name
-    with mpl.rc_context(settings):
-        drawn = figure.draw(found)
-        drawn.savefig(out / f"{name}.png", dpi=160, metadata={"Software": None})
-        svg = io.StringIO()
-        drawn.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    (out / f"{name}.svg").write_text(svg.getvalue(), encoding="utf-8")
-    record = {"command": command(name, seed), "caption": figure.caption(found), **found}
+    caption = figure.caption(found)
+    drawn = captioned(_drawn(name, found), f"{caption} Command: {command(name, seed)}")
+    _save(drawn, out / f"{name}.png")
+    _save(drawn, out / f"{name}.svg")
+    record = {"command": command(name, seed), "caption": caption, **found}
     (out / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return found
 
 
+def _drawn(name: str, found: Numbers) -> Any:
+    import matplotlib as mpl  # noqa: PLC0415 (an extra, and slow to import)
+
+    settings: Any = SETTINGS  # matplotlib types every name
+    with mpl.rc_context(settings):
+        return FIGURES[name].draw(found)
+
+
+def _save(drawn: Any, to: Path | io.StringIO) -> None:
+    """The same bytes from the same numbers."""
+    import matplotlib as mpl  # noqa: PLC0415
+
+    png = isinstance(to, Path) and to.suffix == ".png"
+    metadata = {"Software": None} if png else {"Date": None, "Creator": None}
+    settings: Any = SETTINGS
+    with mpl.rc_context(settings):
+        form = "png" if png else "svg"
+        drawn.savefig(to, format=form, dpi=160, metadata=metadata, bbox_inches="tight")
+
+
 def write_index(found: Mapping[str, Numbers], seed: int, out: Path) -> Path:
     """`index.html`, the figures in their order on one page that needs nothing else."""
-    sections = [_section(name, found[name], seed, out) for name in FIGURES if name in found]
+    sections = [_section(name, found[name], seed) for name in FIGURES if name in found]
     subtitle = "Every number here was computed when the page was made."
     return write_page(out / "index.html", "Training through randomness", subtitle, sections)
 
 
-def _section(name: str, found: Numbers, seed: int, out: Path) -> Section:
-    figure = FIGURES[name]
-    svg = (out / f"{name}.svg").read_text(encoding="utf-8")
-    # Ids are of the one picture only: two on a page would share clip paths and glyphs.
+def _section(name: str, found: Numbers, seed: int) -> Section:
+    figure, picture = FIGURES[name], io.StringIO()
+    _save(_drawn(name, found), picture)
+    svg = picture.getvalue()
     svg = svg[svg.index("<svg") :]
     body = (
         f'<figure class=sheet aria-label="{escape(figure.TITLE)}">{_apart(svg, name)}</figure>'
@@ -75,7 +90,10 @@ def _section(name: str, found: Numbers, seed: int, out: Path) -> Section:
 
 
 def _apart(svg: str, name: str) -> str:
-    """The picture with ids of its own, that fits the width it is given."""
+    """The picture that fits the width it is given, with ids of its own.
+
+    Two pictures on a page would share clip paths and glyphs.
+    """
     for mark in ('id="', 'href="#', "url(#"):
         svg = svg.replace(mark, f"{mark}{name}-")
     start, rest = svg.split(">", 1)

@@ -80,6 +80,7 @@ def write_page(
     sections = list(sections)
     css, js = ((HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     body = "".join(_section(number, s) for number, s in enumerate(sections))
+    plotly = get_plotlyjs() if 'class="plot"' in body else ""
     html = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -91,7 +92,7 @@ def write_page(
         f'{_links(sections)}<main id="main" tabindex="-1">{controls}{body}</main>'
         '<div id="said" class="unseen" role="status"></div>'
         # After the text, which can be read while this is.
-        f"<script>{get_plotlyjs()}</script><script>{script}</script></body></html>"
+        f"<script>{plotly}</script><script>{script}</script></body></html>"
     )
     partial = path.with_name(path.name + ".part")
     partial.write_text(html, encoding="utf-8")
