@@ -49,8 +49,8 @@ def refused(outcome, message: str, status: int = 2) -> None:
     [
         *(({k: 0}, f"--{k.replace('_', '-')}: expected at least 1, got 0") for k in COUNTS),
         ({"classes": 1}, "--classes: expected at least 2, got 1"),
-        ({"lr": 0}, "--lr: expected a positive number, got 0.0"),
-        ({"lr": "nan"}, "--lr: expected a positive number, got nan"),
+        ({"lr": 0}, "--lr: expected a positive number below 1e37, got 0.0"),
+        ({"lr": "nan"}, "--lr: expected a positive number below 1e37, got nan"),
         ({"free_bits": "nan"}, "--free-bits: expected at least 0, got nan"),
         ({"seed": -1}, r"--seed: expected an integer from 0 to 2\^63 - 1, got -1"),
         ({"seed": 2**63}, r"--seed: expected an integer from 0 to .*, got 9223372036854775808"),

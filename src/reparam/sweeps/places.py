@@ -66,10 +66,8 @@ def place(cluster: str | None, jobs: int | None, slurm: Mapping[str, Any], out: 
         client = _extra("distributed", cluster).Client(address, set_as_default=True)
         return lambda calls: _joblib(calls, "dask", -1, client)
     if kind == "ray":
-        ray, register = _extra("ray", cluster), import_module("ray.util.joblib").register_ray
-        register()
-        ray.init(address=cluster if address else None, log_to_driver=False)
-        return lambda calls: _joblib(calls, "ray", -1, nullcontext())
+        ray = _extra("ray", cluster)
+        return lambda calls: _ray(calls, ray, cluster if address else None)
     if cluster == "slurm":
         return _slurm(slurm, out)
     if kind != "local" or address:
@@ -88,6 +86,16 @@ def _joblib(calls: Sequence[Any], backend: str, jobs: int, client: Any) -> Itera
         yield from parallel(joblib.delayed(execute)(*call) for call in calls)
 
 
+def _ray(calls: Sequence[Any], ray: Any, address: str | None) -> Iterator[str]:
+    """By its own tasks: its backend of joblib gives nothing back before all have ended."""
+    with ray.init(address=address, log_to_driver=False, logging_level="error"):
+        remote = ray.remote(execute)
+        waiting = [remote.remote(*call) for call in calls]
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            yield from ray.get(done)
+
+
 def _slurm(options: Mapping[str, Any], out: Path) -> Place:
     submitit = _extra("submitit", "slurm")
     executor = submitit.AutoExecutor(out / "slurm", cluster=options.get("cluster", "slurm"))
@@ -95,7 +103,7 @@ def _slurm(options: Mapping[str, Any], out: Path) -> Place:
     named = {k if k in SHARED else f"slurm_{k.removeprefix('slurm_')}": v for k, v in given.items()}
     try:
         executor.update_parameters(**named)
-    except (NameError, ValueError) as error:
+    except (AssertionError, NameError, TypeError, ValueError) as error:
         raise ValueError(f"[slurm]: expected options of submitit; {error}") from None
 
     def run(calls: Sequence[tuple[str, Sequence[str], str]]) -> Iterator[str]:

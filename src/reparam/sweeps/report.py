@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import quote
 
 from reparam.report.curves import COLORS, styled
-from reparam.report.page import Section, plot, write_page
+from reparam.report.page import Section, plot, scroll, write_page
 from reparam.sweeps.folder import Outcome
 from reparam.sweeps.plan import Plan
-from reparam.sweeps.summary import Cell, Figure, cells, judged
+from reparam.sweeps.summary import Cell, cells, judged
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 
@@ -43,34 +43,38 @@ def _sections(outcomes: Sequence[Outcome]) -> Iterator[Section]:
 
 def _table(summed: Sequence[Cell]) -> str:
     metrics = list(dict.fromkeys(metric for cell in summed for metric in cell.figures))
-    rows = [
-        [escape(c.name), f"{c.done}/{c.runs}", *(_shown(c.figures.get(m)) for m in metrics)]
-        for c in summed
-    ]
-    return _html(["runs", "done", *map(escape, metrics)], rows)
+    rows = [[_th(escape(cell.name)), *map(_number, _figures(cell, metrics))] for cell in summed]
+    return _html("result", ["runs", "done", *map(escape, metrics)], rows)
 
 
-def _shown(figure: Figure | None) -> str:
-    return f"<b>{figure}</b>" if figure and figure.best else str(figure or "")
+def _figures(cell: Cell, metrics: Sequence[str]) -> Iterator[str]:
+    yield f"{cell.done}/{cell.runs}"
+    for figure in map(cell.figures.get, metrics):
+        yield f"<b>{figure}</b>" if figure and figure.best else str(figure or "")
 
 
 def _runs(outcomes: Sequence[Outcome]) -> str:
     rows = []
     for o in outcomes:
         link = f'<a href="{quote(o.name)}/report.html">{escape(o.name)}</a>'
-        said = [o.message, *o.found] if o.message else o.found
         name = link if o.folder.report.exists() else escape(o.name)
-        rows.append([name, o.state, escape("; ".join(said))])
-    return _html(["run", "state", "found"], rows)
+        said = escape("; ".join([o.message, *o.found] if o.message else o.found))
+        rows.append([_th(name), f"<td>{o.state}</td>", f'<td class="remark">{said}</td>'])
+    return _html("runs", ["run", "state", "found"], rows)
 
 
-def _html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _th(html: str) -> str:
+    return f'<th scope="row">{html}</th>'
+
+
+def _number(html: str) -> str:
+    return f'<td class="number">{html}</td>'
+
+
+def _html(label: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     top = "".join(f'<th scope="col">{name}</th>' for name in head)
-    body = "".join(
-        f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{c}</td>" for c in rest) + "</tr>"
-        for first, *rest in rows
-    )
-    return f'<div style="overflow-x: auto"><table><tr>{top}</tr>{body}</table></div>'
+    body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
+    return scroll(label, f"<table><tr>{top}</tr>{body}</table>")
 
 
 def _curves(outcomes: Sequence[Outcome], metric: str) -> Any:

@@ -44,8 +44,8 @@ class Settings:
             self._at_least(name, 1)
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"--seed: expected an integer from 0 to 2^63 - 1, got {self.seed}")
-        if not 0 < self.lr < float("inf"):
-            raise ValueError(f"--lr: expected a positive number, got {self.lr}")
+        if not 0 < self.lr < 1e37:  # Adam multiplies it by ten at first, in single precision
+            raise ValueError(f"--lr: expected a positive number below 1e37, got {self.lr}")
 
     def _at_least(self, name: str, least: int) -> None:
         _at_least(name, getattr(self, name), least)
