@@ -119,7 +119,7 @@ def together(task: nn.Module) -> DistributedDataParallel:
     return model
 
 
-def _summed(state: None, bucket: Any) -> Future[Tensor]:
+def _summed(state: None, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
     work: Any = dist.all_reduce(bucket.buffer(), async_op=True)
     total: Future[Tensor] = work.get_future().then(lambda done: done.value()[0])
     return total
