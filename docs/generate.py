@@ -1,4 +1,4 @@
-"""Write docs/estimators/: one page per estimator, from its class and its measured moments.
+"""Write docs/estimators/, one page per estimator, and the tables of docs/choose.md.
 
 python docs/generate.py
 """
@@ -6,6 +6,7 @@ python docs/generate.py
 import inspect
 from pathlib import Path
 
+import choosing
 import torch
 
 from reparam import ESTIMATORS, PROBLEMS, Estimator
@@ -119,6 +120,7 @@ def main() -> None:
     links = "\n".join(f"- [{cls.__name__}]({name}.md)" for name, cls in ESTIMATORS.items())
     text = f"# Estimators\n\nWritten by `python docs/generate.py`.\n\n{links}\n"
     (PAGES / "index.md").write_text(text, encoding="utf-8")
+    choosing.write()
 
 
 if __name__ == "__main__":

@@ -172,10 +172,9 @@ class Run:
         """Vital signs of the step just taken, and a warning of whatever they show first."""
         number, rows = self.step - 1, torch.arange(len(chosen))[:PROBED]
         batch = self.seen(number, chosen, rows)
-        signs = self.task.vitals(batch, self.at(number, VITALS, rows))
+        signs = self.task.vitals(batch, self.at(number, VITALS, rows)) | self.moves
         if not signs:
             return
-        signs |= self.moves
         log.write({**self.place(), "split": "vitals", **signs})
         for diagnosis in self.monitor.judge(self.step, signs):
             log.write({**self.place(), "split": "warning", **diagnosis.asdict()})

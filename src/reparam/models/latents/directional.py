@@ -29,7 +29,7 @@ class VonMisesLatent(Latent):
         loc = torch.atan2(sine, cosine)
         return Independent(VonMises(loc, softplus(concentration), validate_args=False), 1)
 
-    def prior(self, like: Tensor) -> Independent[VonMises]:
+    def prior(self, like: Tensor) -> "Independent[VonMises]":
         zeros = like.new_zeros(self.units)
         return Independent(VonMises(zeros, zeros, validate_args=False), 1)
 

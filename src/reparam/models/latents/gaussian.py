@@ -19,7 +19,7 @@ class GaussianLatent(Latent):
         self.units = self.dims = units
         self.features = 2 * units
 
-    def posterior(self, features: Tensor) -> Independent[Normal]:
+    def posterior(self, features: Tensor) -> "Independent[Normal]":
         mean, log_variance = features.chunk(2, -1)
         return Independent(Normal(mean, (log_variance / 2).exp(), validate_args=False), 1)
 
