@@ -3,6 +3,7 @@
     python3 dev.py demo     train a discrete VAE on real digits, and leave a report
     python3 dev.py check    lint, types, the wheel, and every test against the wheel
     python3 dev.py site     build the documentation into build/site
+    python3 dev.py cover    the share of lines that the tests reach, and those that none does
 
 Needs Python >= 3.11 with pip, and git. Nothing is installed outside `.venv`.
 """
@@ -20,6 +21,7 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 WHEEL = ROOT / "build" / "wheel"
+TESTS = (PYTHON, "-m", "pytest", "-n", "2", "--dist", "loadfile")
 
 
 def demo() -> None:
@@ -43,17 +45,7 @@ def check() -> None:
     wheel = next((ROOT / "build" / "dist").glob("*.whl"))
     run(PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--target", WHEEL, wheel)
     # The unpacked wheel comes before the editable install: the tests see what users will get.
-    run(
-        PYTHON,
-        "-m",
-        "pytest",
-        "-n",
-        "2",
-        "--dist",
-        "loadfile",
-        *sys.argv[2:],
-        env={"PYTHONPATH": str(WHEEL)},
-    )
+    run(*TESTS, *sys.argv[2:], env={"PYTHONPATH": str(WHEEL)})
 
 
 def site() -> None:
@@ -61,6 +53,13 @@ def site() -> None:
     setup()
     run(PYTHON, "-m", "zensical", "build", "--clean", "--strict")
     print(f"open {ROOT / 'build' / 'site' / 'index.html'}")
+
+
+def cover() -> None:
+    """Every test, counting lines."""
+    setup()
+    shown = ("term-missing:skip-covered", "html:build/coverage")
+    run(*TESTS, "--cov=reparam", *(f"--cov-report={kind}" for kind in shown), *sys.argv[2:])
 
 
 def setup() -> None:
@@ -97,7 +96,7 @@ def run(*command: object, env: dict[str, str] | None = None) -> None:
         raise SystemExit(result.returncode)
 
 
-COMMANDS = {"demo": demo, "check": check, "site": site}
+COMMANDS = {"demo": demo, "check": check, "site": site, "cover": cover}
 
 if __name__ == "__main__":
     if sys.version_info < (3, 11):

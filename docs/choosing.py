@@ -24,6 +24,7 @@ COUNTS = (2, 4, 16, 64)
 """Numbers of samples where they are compared with each other; else one sample tells of any."""
 DRAWS = 20_000
 """Of one sample; of more, fewer."""
+ROUNDING = 1e-10
 CELL = 3
 """Estimators named at each budget."""
 
@@ -44,7 +45,8 @@ class Measured:
         draws = budget // self.evaluations
         if not draws:
             return float("inf")
-        return (self.bias**2 + self.variance / draws) ** 0.5 / self.size
+        error = (self.bias**2 + self.variance / draws) ** 0.5 / self.size
+        return error if error > ROUNDING else 0.0
 
     @cached_property
     def label(self) -> str:
@@ -96,15 +98,18 @@ def _measured(name: str, estimator: Estimator, problem: Problem, n: int, size: f
 
 def best(found: Sequence[Measured], budget: int) -> str:
     """The least errors at a budget, one entry for each estimator."""
-    ranked = sorted(found, key=lambda m: m.error(budget))
-    first = {m.name: m for m in reversed(ranked) if m.error(budget) < float("inf")}
-    chosen = sorted(first.values(), key=lambda m: m.error(budget))[:CELL]
+    ranked = sorted(found, key=lambda m: (m.error(budget), m.evaluations))
+    first: dict[str, Measured] = {}
+    for m in ranked:
+        if m.error(budget) < float("inf"):
+            first.setdefault(m.name, m)
+    chosen = list(first.values())[:CELL]
     return "<br>".join(f"{m.label} {m.error(budget):.2g}" for m in chosen) or "-"
 
 
 def ranking(problems: dict[str, list[Measured]], black_box: bool) -> str:
     """The best of each problem at each budget."""
-    rows = [f"| problem | {' | '.join(f'{b} evaluations' for b in BUDGETS)} |"]
+    rows = [f"| problem | evaluations: {' | '.join(map(str, BUDGETS))} |"]
     rows.append("|---" * (1 + len(BUDGETS)) + "|")
     for name, found in problems.items():
         taken = [m for m in found if m.estimator.black_box or not black_box]
@@ -131,9 +136,9 @@ def everything(found: Sequence[Measured]) -> str:
     """One problem in full."""
     rows = ["| estimator | evaluations | bias | variance | error at 16 |", "|---|---|---|---|---|"]
     for m in sorted(found, key=lambda m: m.error(16)):
-        bias = f"{m.bias / m.size:.2g}" if m.bias / m.size > 1e-8 else "0"
+        bias = f"{m.bias / m.size:.2g}" if m.bias / m.size > ROUNDING else "0"
         error = f"{m.error(16):.3g}" if m.error(16) < float("inf") else "-"
-        relative = f"{m.variance / m.size**2:.3g}"
+        relative = f"{m.variance / m.size**2:.3g}" if m.variance > ROUNDING**2 else "0"
         rows.append(f"| {m.label} | {m.evaluations} | {bias} | {relative} | {error} |")
     return "\n".join(rows)
 

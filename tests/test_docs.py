@@ -2,7 +2,6 @@
 
 import doctest
 import importlib
-import importlib.util
 import pkgutil
 import re
 from pathlib import Path
@@ -44,14 +43,38 @@ def test_page_examples(page):
             exec(compile(block, str(page), "exec"), namespace)  # noqa: S102
 
 
+@pytest.fixture
+def docs(monkeypatch):
+    """What writes the measured pages."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    return importlib.import_module
+
+
 @pytest.mark.parametrize("name", reparam.ESTIMATORS)
-def test_estimator_page_is_current(name):
+def test_estimator_page_is_current(name, docs):
     """Each estimator's page says what its class says today."""
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
     page = (ROOT / "docs" / "estimators" / f"{name}.md").read_text(encoding="utf-8")
-    assert page.startswith(generate.head(name, reparam.ESTIMATORS[name]))
+    assert page.startswith(docs("generate").head(name, reparam.ESTIMATORS[name]))
+
+
+def test_the_choosing_page_is_current(docs):
+    """A problem that is quick is measured again, to the digits shown; none is missing."""
+    choosing, page = docs("choosing"), (ROOT / "docs" / "choose.md").read_text(encoding="utf-8")
+    for name, make in reparam.PROBLEMS.items():
+        assert f"### {name}\n\n{make().about[0].upper()}{make().about[1:]}.\n" in page
+    found = choosing.measure(reparam.PROBLEMS["gaussian2"]())
+    assert choosing.everything(found) in page
+    for black_box in (True, False):
+        row = choosing.ranking({"gaussian2": found}, black_box=black_box).splitlines()[-1]
+        assert row in page
+
+
+def test_errors_shrink_with_what_is_paid(docs):
+    """By the square root, down to the bias; nothing is bought with less than a draw costs."""
+    measured = docs("choosing").Measured("a", reparam.Score(), 4, 3.0, 16.0, 2.0)
+    assert measured.error(3) == float("inf")
+    assert measured.error(4) == measured.error(7) == 2.5
+    assert measured.error(4 * 10**12) == pytest.approx(1.5)
 
 
 def test_first_example_is_short():

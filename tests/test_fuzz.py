@@ -9,6 +9,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -17,7 +18,7 @@ from data_cases import idx, pixels
 from reparam.data import DataError, load
 from reparam.data.idx import read_idx
 from reparam.recipes import MODELS
-from reparam.training.folder import RunFolder
+from reparam.training.folder import RunError, RunFolder
 from tiny_runs import reparam
 
 # Examples come from a fixed seed, so that a run is repeated by running it again.
@@ -146,3 +147,28 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_old_one(tmp_path):
     with pytest.raises(OSError, match="No space"):
         folder.save({"step": 2})
     assert folder.load("cpu")["step"] == 1
+
+
+class Trap:
+    """What a checkpoint from a stranger may hold: unpickled, it calls what it likes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path, monkeypatch):
+    """Tensors and plain data are read, anything else is refused, whatever the environment says."""
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    folder, sprung = RunFolder(tmp_path / "run"), tmp_path / "sprung"
+    folder.create({})
+    folder.save({"step": 1, "tensor": torch.ones(2)})
+    assert folder.load(torch.device("cpu"))["step"] == 1
+    folder.save({"step": 1, "task": Trap(sprung)})
+    with pytest.raises(RunError, match="expected a checkpoint, got a file that torch cannot read"):
+        folder.load(torch.device("cpu"))
+    assert not sprung.exists()
+    torch.load(folder.checkpoint, weights_only=False)
+    assert sprung.exists()  # the trap works where it is let

@@ -119,13 +119,13 @@ def _log_or_zero(y: Tensor) -> Tensor:
 
 def beside_classes(tau: Tensor, z: Tensor, dim: int) -> Tensor:
     """Give tau a class dimension of size 1, once it is seen to fit the batch shape."""
-    batch = list(z.shape)
-    del batch[dim]
+    dim %= z.ndim
+    batch = (*z.shape[:dim], *z.shape[dim + 1 :])
     if tau.ndim == 0:
         return tau
     if not broadcasts(tau.shape, batch):
         raise ValueError(
-            f"tau: expected a shape that broadcasts to the batch shape {tuple(batch)} (the classes "
+            f"tau: expected a shape that broadcasts to the batch shape {batch} (the classes "
             f"share one temperature), got {tuple(tau.shape)}"
         )
     return tau.expand(batch).unsqueeze(dim)

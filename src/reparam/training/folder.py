@@ -57,7 +57,9 @@ class RunFolder:
         if not self.checkpoint.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.checkpoint, map_location=device)
+            state: dict[str, Any] = torch.load(
+                self.checkpoint, map_location=device, weights_only=True
+            )
         except Exception as error:
             raise RunError(
                 f"{self.checkpoint}: expected a checkpoint, got a file that torch cannot read "
