@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from torch.utils.tensorboard import SummaryWriter
 
 from reparam.cli.frame import console
 from reparam.diagnostics.doctor import examination, examine, examine_function
@@ -91,6 +92,24 @@ def test_metrics_of_others_are_read(tmp_path):
         found = examine(path)
         assert [d.symptom for d in found.diagnoses] == [SICK], path
         assert (found.observations, found.step) == (3, 400)
+
+
+def test_tensorboard_events_are_read(tmp_path):
+    """Of our own runs, as the run folder is; of others, with prefixes that we do not know."""
+    pytest.importorskip("tensorboard")
+    data, out = write_images(tmp_path / "tiny.npy"), tmp_path / "run"
+    epochs = {"epochs": 140, "iw_samples": 1}  # steps enough for two observations after the 300th
+    assert reparam(*options(data=data, out=out, tau=50, **epochs), "--tensorboard").status == 0
+    (own, shown) = (examine(path) for path in (out, out / "tensorboard"))
+    assert [d.symptom for d in shown.diagnoses] == [d.symptom for d in own.diagnoses] != []
+    assert (shown.observations, shown.step) == (own.observations, own.step)
+    with SummaryWriter(str(tmp_path / "other")) as board:
+        for step in (300, 400):
+            board.add_scalar("model/loss", 1.0, step)
+            board.add_scalar("model/latent/zero_share", 0.9, step)
+            board.add_scalar("model/latent/posterior_entropy", 0.5, step)
+    (found,) = examine(tmp_path / "other").diagnoses
+    assert found.symptom == SICK
 
 
 def test_a_loss_that_is_nan_in_a_csv_is_named(tmp_path):
@@ -185,7 +204,7 @@ def test_a_function_is_examined_by_its_name(home):
     [
         ([], "doctor: expected a run folder or --check FUNCTION, one of them"),
         (["run", "--check", "a:b"], "doctor: expected a run folder or --check .*"),
-        (["gone"], "doctor: expected a run folder with metrics.jsonl or metrics.csv, .* got gone"),
+        (["gone"], "doctor: expected a folder with metrics.jsonl, .* got gone"),
         (
             ["--check", "right"],
             "--check: expected MODULE:FUNCTION or FILE.py:FUNCTION, got 'right'",

@@ -23,7 +23,8 @@ def doctor(
     Parameters
     ----------
     run
-        A run folder, finished or not, or a .jsonl or .csv file of metrics by step.
+        A run folder, finished or not, a .jsonl or .csv file of metrics by step, or a folder of
+        TensorBoard events.
     check
         A straight-through sampler f(logits, tau=...) to examine: MODULE:FUNCTION or
         FILE.py:FUNCTION. It is imported and called.

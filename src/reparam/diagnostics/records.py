@@ -1,8 +1,10 @@
-"""Reading what a run logged: our run folders, or anybody's JSON lines and CSV."""
+"""Reading what a run logged: our folders, or anybody's JSON lines, CSV or TensorBoard events."""
 
 import csv
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from reparam.diagnostics.vitals import NAMES
 
 Record = dict[str, Any]
 FILES = ("metrics.jsonl", "metrics.csv")
+EVENTS = "events.out.tfevents.*"
 
 
 def observation(record: Mapping[str, Any]) -> tuple[int, dict[str, float]]:
@@ -26,17 +29,16 @@ def observation(record: Mapping[str, Any]) -> tuple[int, dict[str, float]]:
 
 
 def read(path: Path) -> list[Record]:
-    """The records of a run folder, or of a `.jsonl` or `.csv` file, oldest first.
+    """The records of a run folder, of a `.jsonl` or `.csv` file, or of a folder of TensorBoard's.
+
+    Oldest first.
 
     Raises:
         ValueError: if there are none, or they have no `step` or none of the known signs.
+        ImportError: if there are TensorBoard events, and tensorboard is missing.
     """
     file = next((path / name for name in FILES if (path / name).exists()), path)
-    if not file.is_file():
-        raise ValueError(
-            f"doctor: expected a run folder with {' or '.join(FILES)}, or such a file, got {path}"
-        )
-    records = list(_csv(file) if file.suffix == ".csv" else _json_lines(file))
+    records = list(_records(file))
     names = sorted({name for record in records for name in record})
     if not records or not all(_is_number(_named(record).get("step")) for record in records):
         raise ValueError(
@@ -48,6 +50,36 @@ def read(path: Path) -> list[Record]:
             f"doctor: expected columns among {', '.join(NAMES)} in {file}, got {', '.join(names)}"
         )
     return records
+
+
+def _records(file: Path) -> Iterator[Record]:
+    if file.is_dir() and any(file.glob(EVENTS)):
+        return _events(file)
+    if not file.is_file():
+        raise ValueError(
+            f"doctor: expected a folder with {', '.join(FILES)} or TensorBoard events, or such a "
+            f"file, got {file}"
+        )
+    return _csv(file) if file.suffix == ".csv" else _json_lines(file)
+
+
+def _events(folder: Path) -> Iterator[Record]:
+    """A record for each step of each prefix of the scalars' names."""
+    try:
+        reader = import_module("tensorboard.backend.event_processing.event_accumulator")
+    except ModuleNotFoundError:
+        raise ImportError(
+            f"doctor: expected tensorboard, to read {folder}; pip install 'reparam[tb]'"
+        ) from None
+    events = reader.EventAccumulator(str(folder), size_guidance={reader.SCALARS: 0})
+    events.Reload()
+    found: defaultdict[tuple[int, str], Record] = defaultdict(dict)
+    for tag in events.Tags()["scalars"]:
+        prefix, _, name = tag.rpartition("/")
+        for event in events.Scalars(tag):
+            found[event.step, prefix][name] = event.value
+    for (step, prefix), values in sorted(found.items()):
+        yield {"step": step, "split": prefix, **values}
 
 
 def _json_lines(file: Path) -> Iterator[Record]:
