@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reparam.diagnostics.doctor import examination
 from reparam.recipes.config import kept, to_dict
@@ -21,13 +22,13 @@ LONGEST = 100
 class Outcome:
     """A run of a sweep as it stands: waiting, begun, done or failed.
 
-    metrics: the final ones, of a run that is done. message: why it failed. found: symptoms that
-    the doctor sees.
+    cell: the options that it shares with runs of other seeds. metrics: the final ones, of a run
+    that is done. message: why it failed. found: symptoms that the doctor sees.
     """
 
     folder: RunFolder
     settings: Settings
-    cell: str
+    cell: dict[str, Any]
     state: str
     records: list[Record]
     metrics: dict[str, float]

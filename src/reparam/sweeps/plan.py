@@ -28,25 +28,33 @@ class Plan:
     varied: list[str]
     slurm: dict[str, Any]
 
-    def cell(self, settings: Settings) -> str:
+    def cell(self, settings: Settings) -> dict[str, Any]:
         """What a run has in common with those that differ from it in the seed alone."""
-        names = [name for name in self.varied if name != "seed"]
-        return " ".join(f"{name}={getattr(settings, name)}" for name in names) or self.model
+        return {name: getattr(settings, name) for name in self.varied if name != "seed"}
 
     def name(self, settings: Settings) -> str:
-        """The cell and the seed."""
-        seed = f" seed={settings.seed}" if "seed" in self.varied else ""
-        return self.cell(settings) + seed
+        """The options that vary, the seed last."""
+        seed = {"seed": settings.seed} if "seed" in self.varied else {}
+        return named(self.cell(settings) | seed) or self.model
 
     def check(self) -> None:
         """Refuse what cannot be trained: one run of each cell is built."""
-        for settings in {self.cell(settings): settings for settings in self.runs}.values():
+        for cell, settings in {named(self.cell(run)): run for run in self.runs}.items():
             try:
                 prepared(settings)
             except DataError:
                 raise
             except (ValueError, TypeError) as error:
-                raise ValueError(f"{self.file}: {self.cell(settings)}: {error}") from error
+                raise ValueError(f"{self.file}: {cell or self.model}: {error}") from error
+
+
+def named(options: Mapping[str, Any]) -> str:
+    """For people.
+
+    >>> named({"estimator": "rloo", "samples": 4})
+    'estimator=rloo samples=4'
+    """
+    return " ".join(f"{name}={value}" for name, value in options.items())
 
 
 def read_plan(file: Path) -> Plan:
@@ -93,8 +101,8 @@ def _add(plan: Plan, values: dict[str, Any]) -> None:
     try:
         settings = MODELS[plan.model](**values)
     except ValueError as error:
-        own = " ".join(f"{name}={values[name]}" for name in plan.varied if name in values)
-        raise ValueError(f"{plan.file}: {own or plan.model}: {error}") from None
+        own = {name: values[name] for name in plan.varied if name in values}
+        raise ValueError(f"{plan.file}: {named(own) or plan.model}: {error}") from None
     if settings in plan.runs:
         raise ValueError(
             f"{plan.file}: [grid]: expected runs that differ, got {plan.name(settings)} twice"

@@ -11,7 +11,7 @@ from reparam.report.curves import COLORS, styled
 from reparam.report.page import Section, plot, scroll, write_page
 from reparam.sweeps.folder import Outcome
 from reparam.sweeps.plan import Plan
-from reparam.sweeps.summary import Cell, cells, judged
+from reparam.sweeps.summary import Cell, cells, grouped, judged
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 
@@ -43,8 +43,13 @@ def _sections(outcomes: Sequence[Outcome]) -> Iterator[Section]:
 
 def _table(summed: Sequence[Cell]) -> str:
     metrics = list(dict.fromkeys(metric for cell in summed for metric in cell.figures))
-    rows = [[_th(escape(cell.name)), *map(_number, _figures(cell, metrics))] for cell in summed]
-    return _html("result", ["runs", "done", *map(escape, metrics)], rows)
+    rows = [[*map(_th, _values(cell)), *map(_number, _figures(cell, metrics))] for cell in summed]
+    head = [*summed[0].options, "done", *metrics]
+    return _html("result", list(map(escape, head)), rows)
+
+
+def _values(cell: Cell) -> Iterator[str]:
+    return (escape(str(value)) for value in cell.options.values())
 
 
 def _figures(cell: Cell, metrics: Sequence[str]) -> Iterator[str]:
@@ -82,13 +87,14 @@ def _curves(outcomes: Sequence[Outcome], metric: str) -> Any:
     import plotly.graph_objects as go  # noqa: PLC0415 (an extra, and slow to import)
 
     figure = go.Figure()
-    for number, cell in enumerate(dict.fromkeys(o.cell for o in outcomes)):
-        points = _means([o for o in outcomes if o.cell == cell], metric)
+    for number, own in enumerate(grouped(outcomes)):
+        points = _means(own, metric)
+        name = ", ".join(map(str, own[0].cell.values()))
         color = COLORS[number % len(COLORS)]
         dash = DASHES[number // len(COLORS) % len(DASHES)]
         line = {"color": color, "dash": dash, "width": 2}
         x, y = list(points), list(points.values())
-        figure.add_scatter(x=x, y=y, name=cell, mode="lines+markers", line=line)
+        figure.add_scatter(x=x, y=y, name=name, mode="lines+markers", line=line)
     return styled(figure, "step", metric)
 
 

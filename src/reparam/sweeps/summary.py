@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import nan, sqrt
 from pathlib import Path
 from statistics import mean, stdev
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reparam.sweeps.folder import Outcome
+from reparam.sweeps.plan import named
 from reparam.training.folder import write_whole
 
 LARGER = {"bound", "coherence", "kendall_tau", "permutations", "pieces", "ranks", "solved"}
@@ -36,9 +37,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Cell:
-    """Runs that differ in the seed alone. done: how many of them are, which the figures are of."""
+    """Runs that differ in the seed alone. done: how many of them are, which the figures are of.
 
-    name: str
+    options: those of a sweep that vary, but the seed.
+    """
+
+    options: dict[str, Any]
     runs: int
     done: int
     figures: dict[str, Figure]
@@ -47,13 +51,20 @@ class Cell:
 def cells(outcomes: Sequence[Outcome]) -> list[Cell]:
     """The cells of a sweep, in its order, the best mean of each metric marked."""
     found = []
-    for name in dict.fromkeys(o.cell for o in outcomes):
-        own = [o for o in outcomes if o.cell == name]
+    for own in grouped(outcomes):
         done = [o.metrics for o in own if o.state == "done"]
         metrics = list(done[0]) if done else []
         figures = {metric: _figure([values[metric] for values in done]) for metric in metrics}
-        found.append(Cell(name, len(own), len(done), figures))
+        found.append(Cell(own[0].cell, len(own), len(done), figures))
     return [_marked(cell, found) for cell in found]
+
+
+def grouped(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
+    """The runs of each cell, in the order of the sweep."""
+    groups: dict[str, list[Outcome]] = {}
+    for o in outcomes:
+        groups.setdefault(named(o.cell), []).append(o)
+    return list(groups.values())
 
 
 def judged(cells: Sequence[Cell]) -> list[str]:
@@ -65,13 +76,17 @@ def judged(cells: Sequence[Cell]) -> list[str]:
 def table(cells: Sequence[Cell]) -> Table:
     """For the console."""
     metrics = judged(cells)
-    shown = Table("runs", "done", *metrics, box=None, pad_edge=False)
-    for column in shown.columns[1:]:
+    options = list(cells[0].options)
+    shown = Table(*options, "done", *metrics, box=None, pad_edge=False)
+    for column in shown.columns:
+        column.overflow = "fold"
+    for column in shown.columns[len(options) :]:
         column.justify = "right"
     for cell in cells:
         figures = (cell.figures.get(metric) for metric in metrics)
         texts = (Text(str(f or ""), style="bold" if f and f.best else "") for f in figures)
-        shown.add_row(Text(cell.name), f"{cell.done}/{cell.runs}", *texts)
+        values = (Text(str(value)) for value in cell.options.values())
+        shown.add_row(*values, f"{cell.done}/{cell.runs}", *texts)
     return shown
 
 
@@ -104,12 +119,12 @@ def _marked(cell: Cell, others: Sequence[Cell]) -> Cell:
         sign = _sign(metric)
         best = sign != 0 and len(rivals) > 1 and sign * figure.mean >= max(sign * r for r in rivals)
         figures[metric] = Figure(figure.mean, figure.error, best)
-    return Cell(cell.name, cell.runs, cell.done, figures)
+    return replace(cell, figures=figures)
 
 
 def _plain(o: Outcome) -> dict[str, Any]:
     own = {"state": o.state, "metrics": o.metrics, "message": o.message, "found": o.found}
-    return {"folder": o.name, "cell": o.cell, "options": asdict(o.settings), **own}
+    return {"folder": o.name, "options": asdict(o.settings), **own}
 
 
 def _csv(cells: Sequence[Cell]) -> str:
@@ -117,9 +132,9 @@ def _csv(cells: Sequence[Cell]) -> str:
     names = [name for metric in metrics for name in (metric, f"{metric}_error")]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["cell", "runs", "done", *names])
+    writer.writerow([*cells[0].options, "runs", "done", *names])
     for cell in cells:
-        writer.writerow([cell.name, cell.runs, cell.done, *_numbers(cell, metrics)])
+        writer.writerow([*cell.options.values(), cell.runs, cell.done, *_numbers(cell, metrics)])
     return text.getvalue()
 
 
