@@ -147,12 +147,12 @@ def silent(s: Signs) -> str | None:
 
 
 def silent_codes(s: Signs) -> str | None:
-    """Of a discrete latent."""
+    """A discrete latent that the decoder does without, for none of the causes above."""
     return silent(s) if _discrete(s) else None
 
 
 def collapsed(s: Signs) -> str | None:
-    """Of a continuous latent."""
+    """A continuous latent that the decoder does without, for none of the causes above."""
     return None if _discrete(s) else silent(s)
 
 
