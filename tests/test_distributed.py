@@ -1,5 +1,6 @@
 """Several processes: what each sees and draws, and whole runs that they share."""
 
+import importlib
 import os
 import re
 import shlex
@@ -47,6 +48,8 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 MANY = {"batch": 4, "epochs": 40, "checkpoint_every": 7, "log_every": 5, "samples": 2}
 MANY |= {"estimator": "score:baseline=moving-average"}
 STEPS = 12 * 40
+
+cli_train = importlib.import_module("reparam.cli.train")  # its package has a name like it
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available() or sys.platform == "win32", reason="no gloo here"
@@ -328,6 +331,18 @@ def test_a_killed_process_ends_the_run_and_costs_nothing(two):
     assert_alike(two / "cut", two / "run", 1e-12)
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in /proc")
+def test_processes_do_not_outlive_their_launcher(two):
+    """Killed, it can end nobody: they stop by themselves, and leave a checkpoint."""
+    process = start("-m", "reparam", *arguments(two, "orphans"), "--devices", 2)
+    until(lambda: last_step(two / "orphans") > 20, process)
+    process.kill()
+    outcome = finished(process)  # its output ends when theirs do
+    reached = checkpoint(two / "orphans")["step"]
+    assert reached < STEPS
+    assert outcome.err.startswith(f"reparam: stopped after step {reached} of {STEPS}; continue ")
+
+
 @pytest.mark.parametrize("launcher", [[*TORCHRUN, 2], []], ids=["torchrun", "own"])
 def test_an_interrupt_leaves_a_checkpoint(launcher, two, tmp_path):
     """Of that very step, and one line that says how to go on."""
@@ -367,6 +382,33 @@ if os.environ.get("RANK") == "1":
     Run.after = after
 """
 """Python runs this before the program."""
+
+
+def test_a_run_that_torchrun_restarts_goes_on(tmp_path, monkeypatch):
+    """With the same command, which without a restart would be refused."""
+    given = options(data=write_images(tmp_path / "tiny.npy"), out=tmp_path / "run")
+    monkeypatch.setattr(cli_train, "RESTARTS", 1)
+    assert reparam(*given).status == 0  # it had not begun
+    kept = records(tmp_path / "run")
+    outcome = reparam(*given)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert records(tmp_path / "run") == kept
+    monkeypatch.undo()
+    assert reparam(*given).status == 2
+
+
+def test_machines_that_cannot_meet_are_told(tmp_path):
+    """One line, though torch has pages to say of a port that is taken."""
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        place = f"localhost:{taken.getsockname()[1]}"
+        given = ["--nodes", 2, "--node-rank", 0, "--rendezvous", place, "--out", tmp_path / "run"]
+        outcome = finished(start("-m", "reparam", "train", "vae", *given))
+    assert outcome.status == 1
+    assert outcome.out == f"waiting for 2 machines at {place}\n"
+    expected = f"reparam: --rendezvous: expected 2 machines to meet at {place} and to stay, got .*"
+    assert re.fullmatch(f"{expected} already in use; see that .* open to the others\n", outcome.err)
 
 
 @pytest.mark.parametrize("static", [True, False], ids=["static", "elastic"])

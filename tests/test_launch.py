@@ -1,6 +1,7 @@
 """Options of several processes, refused before any is started."""
 
 import re
+import socket
 
 import pytest
 
@@ -23,3 +24,17 @@ def test_wrong_options_are_refused(options, said):
     outcome = reparam("train", "vae", *options.split())
     assert outcome.status == 2
     assert re.fullmatch(f"reparam: {said}.*\n", outcome.err), outcome.err
+
+
+def test_a_host_that_is_not_known_is_refused(tmp_path, monkeypatch):
+    """At once, where torch would look for it for minutes."""
+
+    def unknown(host, port):
+        raise socket.gaierror(-2, f"no {host}")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    given = ["--nodes", 2, "--rendezvous", "nowhere:1", "--out", tmp_path / "run"]
+    outcome = reparam("train", "vae", *given)
+    assert outcome.status == 2
+    said = "--rendezvous: expected HOST:PORT .* got nowhere:1, whose host is not known here"
+    assert re.fullmatch(rf"reparam: {said} \(no nowhere\)\n", outcome.err)

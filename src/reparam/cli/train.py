@@ -14,6 +14,8 @@ from reparam.cli.frame import RANK, WORLD_SIZE, Debug, Stage, console, fail, rep
 from reparam.recipes import MODELS
 from reparam.training.settings import Machines, Settings
 
+RESTARTS = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+"""How often torchrun has started this process again, with the same command."""
 SEVERAL = Group("Several processes")
 train = App(name="train", help="Train a model into a run folder.", help_format="markdown")
 
@@ -86,17 +88,24 @@ def _launch(
     model: str, machines: Machines, out: Path | None, resume: bool, stage: Stage
 ) -> NoReturn:
     """Run this command in several processes."""
-    from reparam.training.launch import Died, launch  # noqa: PLC0415 (torch takes a second)
+    # Else torch prints a page about each lost connection. It reads this when it is imported.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+    from reparam.training.launch import Died, check_host, launch  # noqa: PLC0415
 
     if machines.nodes > 1 and out is None:
         raise ValueError("--out: expected a folder for several machines to share, got none")
     place = _place(model, out, resume)
     given = sys.argv[1:] if out else [*sys.argv[1:], "--out", str(place)]
+    if machines.nodes > 1:
+        check_host(machines)
+        console.print(f"waiting for {machines.nodes} machines at {machines.rendezvous}")
     stage.begun()
     try:
         raise SystemExit(launch(machines, given))
     except Died as died:
-        fail(f"{died}; continue from the last checkpoint with: {_again(place, given)}", 1)
+        begun = (place / "config.json").exists()
+        way = f"; continue from the last checkpoint with: {_again(place, given)}" if begun else ""
+        fail(f"{died}{way}", 1)
 
 
 def _train(
@@ -122,6 +131,7 @@ def _train(
     from reparam.training.stop import Interrupted  # noqa: PLC0415
 
     folder = RunFolder(_place(model, out, resume))
+    resume = resume or (RESTARTS > 0 and folder.config.exists())
     settings = agreed(folder, settings) if resume else settings
     watching = trackers(hooks, settings, folder)
     task, data = prepared(settings)

@@ -5,6 +5,8 @@ One process needs no engine: every function here is then the identity.
 
 import gc
 import os
+import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -90,6 +92,7 @@ def world(device: str) -> Iterator[World]:
         with stop_requests() as stop:
             yield World(rank, size, own, stop)
         return
+    threading.Thread(target=_stop_with, args=(os.getppid(),), daemon=True).start()
     store, _, _ = next(rendezvous("env://", rank, size))
     gpu = own if kind == "cuda" else None
     dist.init_process_group(
@@ -107,6 +110,13 @@ def world(device: str) -> Iterator[World]:
             # The engine's threads must outlive every tensor they have seen.
             gc.collect()
             dist.destroy_process_group()
+
+
+def _stop_with(launcher: int) -> None:
+    """Ask this process to stop when the one that started it is gone: nobody else would."""
+    while os.getppid() == launcher:
+        time.sleep(PATIENCE / 2)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def together(task: nn.Module) -> DistributedDataParallel:

@@ -3,25 +3,31 @@
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 
+from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from reparam.training.settings import Machines
 
 
 class Died(RuntimeError):
-    """A process was ended from outside: the message says which, and how."""
+    """A process or a machine was lost: the message says which, and how."""
 
 
 def launch(machines: Machines, arguments: Sequence[str]) -> int:
     """Run `reparam` with these arguments in every process of this machine; the exit status.
 
-    Raises Died for a process that could not say itself what happened.
+    Raises Died for a process that could not say itself what happened, and for machines that did not
+    meet, or that lost the one where they met.
     """
+    if machines.node_rank is not None and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python would hear it after the wait in C++
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # until --threads is known
     logging.disable()  # the launcher's own account, of many lines
     try:
@@ -30,9 +36,27 @@ def launch(machines: Machines, arguments: Sequence[str]) -> int:
         return _status(error.failures, machines.processes)
     except SignalException:
         return 130  # the processes have left a checkpoint, and said so
+    except (RendezvousError, DistError) as error:
+        raise Died(
+            f"--rendezvous: expected {machines.nodes} machines to meet at {machines.rendezvous} "
+            f"and to stay, got {error.__cause__ or error}; see that each was started, that the one "
+            "they meet at is up, and that its port is free there and open to the others"
+        ) from error
     finally:
         logging.disable(logging.NOTSET)
     return 0
+
+
+def check_host(machines: Machines) -> None:
+    """Refuse a rendezvous whose name leads nowhere."""
+    host, _, port = machines.rendezvous.rpartition(":")
+    try:
+        socket.getaddrinfo(host, port)
+    except OSError as error:
+        raise ValueError(
+            f"--rendezvous: expected HOST:PORT of one of the machines, got {machines.rendezvous}, "
+            f"whose host is not known here ({error.strerror})"
+        ) from None
 
 
 def _config(machines: Machines) -> LaunchConfig:
