@@ -75,6 +75,7 @@ def test_several_grids_follow_one_another(here):
         ("", "model: expected one of .*, got None"),
         ('model = "vae"\n[grids]', "table: expected one of .*, got 'grids'; did you mean 'grid'?"),
         ('model = "vae"\ngrid = 3', r"\[grid\]: expected a table, got 3"),
+        ('model = "vae"\ngrid = []', r"\[grid\]: expected a table or several, got none"),
         ('model = "vae"\n[grid]\nseed = []', "seed: expected a value or several, got none"),
         ('model = "vae"\n[grid]\nsed = [1]', "got 'sed'; did you mean 'seed'?"),
         ('model = "vae"\n[grid]\nseed = [1, "b"]', "seed: expected an integer, got 'b'"),
@@ -197,14 +198,17 @@ def test_runs_are_trained_by_submitit(here):
     ("options", "said"),
     [
         ("--cluster slrum", "--cluster: expected dask://HOST:PORT, ray, .* or slurm, got 'slrum'"),
+        ("--cluster dask://here", "--cluster: expected a scheduler at dask://here, .* got .* port"),
+        ("--cluster slurm", "--cluster slurm: expected a machine that gives Slurm its jobs, got "),
         ("--jobs 0", "--jobs: expected at least 1, got 0"),
         ("--jobs 2 --cluster ray", "--jobs: expected it for this machine alone"),
     ],
 )
-def test_wrong_places_are_refused(here, options, said):
-    """Before a folder is made."""
+def test_wrong_places_are_refused(here, monkeypatch, options, said):
+    """Before a folder is made; there is no Slurm on the path."""
+    monkeypatch.setenv("PATH", str(here))
     outcome = reparam("sweep", toml(FEW), *options.split())
-    assert outcome.status == 2
+    assert (outcome.status, outcome.err.count("\n")) == (2, 1)
     assert re.search(said, outcome.err), outcome.err
     assert not (here / "sweeps").exists()
 

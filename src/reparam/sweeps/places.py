@@ -63,7 +63,7 @@ def place(cluster: str | None, jobs: int | None, slurm: Mapping[str, Any], out: 
     if jobs is not None and cluster:
         raise ValueError(f"--jobs: expected it for this machine alone, got it with {cluster}")
     if kind == "dask" and address:
-        client = _extra("distributed", cluster).Client(address, set_as_default=True)
+        client = _dask(address)
         return lambda calls: _joblib(calls, "dask", -1, client)
     if kind == "ray":
         ray = _extra("ray", cluster)
@@ -75,6 +75,17 @@ def place(cluster: str | None, jobs: int | None, slurm: Mapping[str, Any], out: 
             f"--cluster: expected dask://HOST:PORT, ray, ray://HOST:PORT or slurm, got {cluster!r}"
         )
     return lambda calls: _joblib(calls, "threading", jobs or -1, nullcontext())
+
+
+def _dask(address: str) -> Any:
+    """The scheduler at an address."""
+    try:
+        return _extra("distributed", f"dask://{address}").Client(address, set_as_default=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"--cluster: expected a scheduler at dask://{address}, as `dask scheduler` starts one "
+            f"and prints its HOST:PORT, got {error}"
+        ) from None
 
 
 def _joblib(calls: Sequence[Any], backend: str, jobs: int, client: Any) -> Iterator[str]:
@@ -98,7 +109,13 @@ def _ray(calls: Sequence[Any], ray: Any, address: str | None) -> Iterator[str]:
 
 def _slurm(options: Mapping[str, Any], out: Path) -> Place:
     submitit = _extra("submitit", "slurm")
-    executor = submitit.AutoExecutor(out / "slurm", cluster=options.get("cluster", "slurm"))
+    try:
+        executor = submitit.AutoExecutor(out / "slurm", cluster=options.get("cluster", "slurm"))
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"--cluster slurm: expected a machine that gives Slurm its jobs, got {error}; log in "
+            'to one, or try the sweep here with cluster = "local" in [slurm]'
+        ) from None
     given = {k: v for k, v in options.items() if k != "cluster"}
     named = {k if k in SHARED else f"slurm_{k.removeprefix('slurm_')}": v for k, v in given.items()}
     try:

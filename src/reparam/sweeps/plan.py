@@ -71,6 +71,8 @@ def read_plan(file: Path) -> Plan:
     options = checked(model, common, f"{file}: [options]")
     grids = values.get("grid", {})
     grids = grids if isinstance(grids, list) else [grids]
+    if not grids:
+        raise ValueError(f"{file}: [grid]: expected a table or several, got none")
     chosen = [own for grid in grids for own in _combined(model, grid, options, file)]
     varied = list(dict.fromkeys(name for own in chosen for name in own))
     slurm = _table(values.get("slurm", {}), f"{file}: [slurm]")
