@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from reparam.report.page import plot
 from reparam.sweeps.plan import read_plan
 from reparam.sweeps.summary import Cell, Figure, cells, table
 from tiny_runs import DEADLINE, TINY, options, records, reparam, start, write_images
@@ -211,6 +212,16 @@ def test_wrong_places_are_refused(here, monkeypatch, options, said):
     assert (outcome.status, outcome.err.count("\n")) == (2, 1)
     assert re.search(said, outcome.err), outcome.err
     assert not (here / "sweeps").exists()
+
+
+def test_a_legend_of_many_long_names_leaves_room_for_the_curves():
+    """Two of ten letters share a row; of a hundred, each has one."""
+    for letters, rows in ((10, 1), (100, 2)):
+        traces = [SimpleNamespace(name="n" * letters)] * 2
+        axis = SimpleNamespace(title=SimpleNamespace(text="x"))
+        layout = SimpleNamespace(xaxis=axis, yaxis=axis)
+        figure = SimpleNamespace(data=traces, layout=layout, to_json=lambda: "{}")
+        assert f"--rows: {rows}" in plot(figure)
 
 
 def test_the_best_mean_is_marked():

@@ -1,5 +1,6 @@
 """One self-contained page: no network, plotly.js embedded once, light or dark."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -9,6 +10,8 @@ from typing import Any
 HERE = Path(__file__).parent
 MANY = 4
 """Sections from which on a page begins with links to them."""
+LETTERS = 120
+"""That fit beside each other over a plot; a name takes six more for its line."""
 ZOOM = "".join(
     f'<button type="button" value="{factor}" aria-label="{label}">{sign}</button>'
     for factor, label, sign in (
@@ -33,11 +36,17 @@ def plot(figure: Any) -> str:
     x, y = (axis.title.text for axis in (figure.layout.xaxis, figure.layout.yaxis))
     label = escape(f"{y} against {x}. Arrow keys: values. Plus, minus and 0: zoom.")
     return (
-        f'<figure class="plot" style="--series: {len(figure.data)}">'
+        f'<figure class="plot" style="--series: {len(figure.data)}; --rows: {_rows(figure)}">'
         f'<div role="application" tabindex="0" aria-label="{label}"></div>'
         f'<div class="zoom">{ZOOM}</div>'
         f'<script type="application/json">{figure.to_json()}</script></figure>'
     )
+
+
+def _rows(figure: Any) -> int:
+    """Of the legend on a wide page, in columns as wide as the longest name."""
+    longest = max((len(series.name or "") for series in figure.data), default=0)
+    return math.ceil(len(figure.data) / max(1, LETTERS // (longest + 6)))
 
 
 def picture(uri: str, label: str, pixels: int) -> str:
