@@ -1,0 +1,28 @@
+"""What somebody's code raised, in a line that says where."""
+
+import traceback
+from pathlib import Path
+
+OURS = Path(__file__).parents[1]
+
+
+def said(error: BaseException) -> str:
+    """The message; and of an error that somebody else's code led to, its type and the line there.
+
+    >>> try:
+    ...     {}["key"]
+    ... except KeyError as error:
+    ...     said(error).partition(" (")[0]
+    "KeyError: 'key'"
+    """
+    text = " ".join(str(error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not _installed(Path(frame.filename))]
+    if not theirs or Path(frames[-1].filename).is_relative_to(OURS):
+        return text or type(error).__name__
+    place = f"{Path(theirs[-1].filename).name}, line {theirs[-1].lineno}"
+    return f"{type(error).__name__}: {text} ({place})"
+
+
+def _installed(file: Path) -> bool:
+    return file.is_relative_to(OURS) or "site-packages" in file.parts
