@@ -175,7 +175,7 @@ def test_squared_norms_are_products_of_different_blocks():
 
 
 def test_a_signal_that_was_not_found_is_zero():
-    """A squared norm may be estimated as negative; its ratio to the variance is then 0, not tiny."""
+    """A squared norm may be estimated as negative; its ratio to the variance is then 0."""
     alternating = torch.tensor([1.0, -1.0]).double().repeat(BLOCKS // 2)[:, None]
     found = statistics.figures(
         *summed(alternating.repeat_interleave(2, 0), torch.zeros(BLOCKS, 1).double()), 1e-16

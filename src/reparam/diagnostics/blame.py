@@ -21,7 +21,7 @@ def said(error: BaseException) -> str:
     if not theirs or Path(frames[-1].filename).is_relative_to(OURS):
         return text or type(error).__name__
     place = f"{Path(theirs[-1].filename).name}, line {theirs[-1].lineno}"
-    return f"{type(error).__name__}: {text} ({place})"
+    return f"{type(error).__name__}{text and ': '}{text} ({place})"
 
 
 def _installed(file: Path) -> bool:
