@@ -43,7 +43,7 @@ def sections(
 def _plane(rows: Sequence[Row]) -> Any:
     figure = _figure(rows, ("variance", "bias"), mode="markers")
     styled(figure, "variance", "bias")
-    figure.update_xaxes(type="log", exponentformat="power")
+    figure.update_xaxes(type="log", exponentformat="power", nticks=4, tickangle=0)
     figure.update_yaxes(rangemode="tozero")
     return figure
 

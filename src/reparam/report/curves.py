@@ -59,5 +59,5 @@ def styled(figure: Any, x: str, y: str) -> Any:
         showlegend=len(figure.data) > 1,
     )
     figure.update_xaxes(title=x)
-    figure.update_yaxes(title=y)
+    figure.update_yaxes(title={"text": y, "standoff": 8}, automargin="width")
     return figure
