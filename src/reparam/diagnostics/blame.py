@@ -2,8 +2,9 @@
 
 import traceback
 from pathlib import Path
+from sysconfig import get_path
 
-OURS = Path(__file__).parents[1]
+OURS, PYTHON = Path(__file__).parents[1], Path(get_path("stdlib"))
 
 
 def said(error: BaseException) -> str:
@@ -25,4 +26,5 @@ def said(error: BaseException) -> str:
 
 
 def _installed(file: Path) -> bool:
-    return file.is_relative_to(OURS) or "site-packages" in file.parts
+    inside = file.is_relative_to(OURS) or file.is_relative_to(PYTHON)
+    return inside or "site-packages" in file.parts or file.name.startswith("<frozen")
