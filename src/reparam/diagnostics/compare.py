@@ -34,7 +34,8 @@ def compare(
 
     The model is left as it was found. `Comparison` defines every figure.
 
-    cost: points `(P, *batch, *event)` -> `(P, *batch)`.
+    cost: points `(P, *batch, *event)` -> `(P, *batch)`, each by its own point; one in which points
+        meet, as in batch normalization while it trains, is told in the `note` of what is found.
     q: a distribution, or a function that builds it anew for each trial.
     estimators: instances or specs, or either by name; one or several.
     n: samples of a draw, one or several numbers of them.
