@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from acceptance import seeded
-from reparam.figures import bias_variance
+from reparam.figures import FIGURES, bias_variance
 from reparam.figures.interactive import write_explorer
+from reparam.figures.write import write_index
 from reparam.functional import gumbel_softmax
 from tiny_runs import options, reparam, write_images
 
@@ -477,3 +478,24 @@ def test_the_command_writes_the_explorer(tmp_path):
     state, _ = json.JSONDecoder().raw_decode(text[start:])
     assert (state["seed"], state["problem"]) == (3, NUMBERS["logits"])
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_pictures_can_be_read_on_a_phone_and_all_links_are_seen_on_a_desk(browser, tmp_path):
+    """The page of figures: no text of a picture below 8 pixels but indices, no link cut off."""
+    quick = ("paths", "gumbel", "gumbel-max", "temperatures")
+    page_of_figures = write_index({name: FIGURES[name].measure(0) for name in quick}, 0, tmp_path)
+    heights = """() => [...document.querySelectorAll(".sheet text")]
+      .filter((text) => text.textContent.trim().length > 1)
+      .map((text) => text.getBoundingClientRect().height)"""
+    with shown(browser, page_of_figures, **PHONE) as page:
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        drawn = page.evaluate(heights)
+        assert len(drawn) > 30
+        assert min(drawn) > 8
+    links = """() => [...document.querySelectorAll("nav a")]
+      .map((a) => [a, a.parentElement].map((e) => e.getBoundingClientRect().right))"""
+    with shown(browser, page_of_figures) as page:
+        page.evaluate(
+            "document.querySelector('nav').innerHTML += document.querySelector('nav').innerHTML"
+        )
+        assert all(link <= nav for link, nav in page.evaluate(links))

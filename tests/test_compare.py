@@ -174,6 +174,15 @@ def test_squared_norms_are_products_of_different_blocks():
     assert found["truth_error"] == pytest.approx(spread**0.5, rel=1e-12)
 
 
+def test_a_signal_that_was_not_found_is_zero():
+    """A squared norm may be estimated as negative; its ratio to the variance is then 0."""
+    alternating = torch.tensor([1.0, -1.0]).double().repeat(BLOCKS // 2)[:, None]
+    found = statistics.figures(
+        *summed(alternating.repeat_interleave(2, 0), torch.zeros(BLOCKS, 1).double()), 1e-16
+    )
+    assert found["snr"] == found["snr_low"] == 0.0 < found["snr_high"]
+
+
 @pytest.mark.parametrize("kind", ["normal", "exponential"])
 @pytest.mark.parametrize("sampled", [0.0, 1.0])
 def test_false_alarms_are_as_rare_as_claimed(kind, sampled):
@@ -490,6 +499,13 @@ def test_params_may_be_named_in_many_ways():
     named = groups({"head": model.head, "w": weight, "both": [weight, model.x]}, q)
     assert [len(tensors) for tensors in named.values()] == [2, 1, 1]
     assert list(groups(model, q)) == [*("encoder.0", "encoder.1", "head", "decoder.0", "decoder.1")]
+    assert [len(own) for own in groups([model.encoder, model.head], q).values()] == [4, 2]
+    assert groups(model.head.named_parameters(), q) == groups(
+        {"weight": weight, "bias": model.head.bias}, q
+    )
+    for wrong in (3, "head", ["head"], {"head": 3}, [None]):
+        with pytest.raises(TypeError, match=r"params: expected tensors, modules, .* pass params="):
+            groups(wrong, q)
     with pytest.raises(ValueError, match=r"params: expected tensors that require grad, got none"):
         groups(model.x, q)
     with pytest.raises(ValueError, match=r"params: expected tensors that require grad, got none"):
@@ -613,6 +629,8 @@ def test_refusals_are_listed_with_their_reason():
     [
         ({"n": []}, "n: how many numbers are given: expected an integer >= 1, got 0"),
         ({"n": 0}, "n: expected an integer >= 1, got 0"),
+        ({"n": 2.5}, r"n: expected an integer >= 1, got 2\.5"),
+        ({"n": "4"}, "n: expected an integer >= 1, got '4'"),
         ({"trials": 31}, "trials: expected an integer >= 32, got 31"),
         ({"jobs": 0}, "jobs: expected an integer >= 1, got 0"),
         ({"estimators": []}, "estimators: expected at least one, got none; try .*"),
@@ -623,6 +641,14 @@ def test_refusals_are_listed_with_their_reason():
             "q: expected a function that builds .*, got OneHotCategorical with jobs=2; .*",
         ),
         ({"cost": lambda x: x}, "costs: expected one cost per point and batch row, .*"),
+        ({"cost": lambda x: 1.0}, "costs: expected a real floating-point tensor, got float"),
+        ({"cost": lambda x: x.sum(-1) * torch.nan}, "costs: expected finite costs .* q's .*"),
+        ({"estimators": [rp.Rloo]}, "estimators: expected instances or specs, .* write rp.Rloo.*"),
+        (
+            {"q": torch.zeros(2, 3)},
+            "q: expected a torch.distributions.Distribution .* got Tensor.*",
+        ),
+        ({"q": lambda: torch.zeros(2)}, "q: expected .*, got a function that returns Tensor; .*"),
     ],
 )
 def test_bad_arguments_are_refused(changed, message):
@@ -634,8 +660,54 @@ def test_bad_arguments_are_refused(changed, message):
         "n": 2,
         "trials": 32,
     }
-    with pytest.raises(ValueError, match=f"^{message}$"):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}$"):
         rp.compare(**{**given, **changed})
+
+
+@dataclass(frozen=True)
+class Fails(rp.Rloo):
+    """Somebody's estimator, with a bug that shows at a call."""
+
+    calls: list[int]
+    at: int
+
+    def _draw(self, q: Distribution, n: int, noise: object) -> rp.Draw:
+        self.calls.append(n)
+        if len(self.calls) >= self.at:
+            raise ZeroDivisionError("no luck")
+        return super()._draw(q, n, noise)
+
+
+@pytest.mark.parametrize("at", [1, 10])
+def test_an_estimator_that_fails_leaves_the_others_measured(at):
+    """At once or in the middle of its trials; the reason says which line."""
+    q = OneHotCategorical(logits=leaf(2, 3))
+    estimators = {"mine": Fails([], at), "rloo": "rloo"}
+    found = rp.compare(lambda x: x[..., 0], q, estimators, n=2, trials=32)
+    assert [row["estimator"] for row in found.rows] == ["rloo"]
+    line = Fails._draw.__code__.co_firstlineno + 3
+    expected = f"ZeroDivisionError: no luck (test_compare.py, line {line})"
+    assert found.refused["mine"].removeprefix("n = 2: ") == expected
+
+
+def test_one_estimator_needs_no_list():
+    """Its spec, or itself."""
+    q = OneHotCategorical(logits=leaf(2, 3))
+    for given in ("rloo", rp.Rloo()):
+        found = rp.compare(lambda x: x[..., 0], q, given, n=2, trials=32)
+        assert [row["estimator"] for row in found.rows] == [str(given)]
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_costs_that_depend_on_other_points_are_told(mode, tmp_path):
+    """Batch normalization makes another cost of the same point, as long as it trains."""
+    model = made()
+    model.decoder.train(mode)
+    found = rp.compare(model.cost, model.q, ["rloo"], n=2, trials=32, params=model.head)
+    assert ("\n\nnote: the cost of a point depends on other points" in found.table()) == mode
+    found.save(tmp_path / "c.html")
+    assert ("batch normalization" in (tmp_path / "c.html").read_text()) == mode
+    assert ("note" in json.loads((tmp_path / "c.json").read_text())) == mode
 
 
 @pytest.mark.parametrize("reference", ["gumbel-softmax", "vimco"])
@@ -766,6 +838,10 @@ def test_the_best_is_that_of_least_error_at_equal_cost():
     assert found.best(0.05, "seconds").draws == 5
     with pytest.raises(ValueError, match=r"budget: .* \(2 cost evaluations at least\), got 1"):
         found.best(1)
+    with pytest.raises(ValueError, match="unit: expected one of evaluations, seconds, got 'ms'"):
+        found.best(1, "ms")
+    with pytest.raises(TypeError, match="budget: expected a number of seconds, got '1'"):
+        found.best("1", "seconds")
     unsure = row("d", 0.0, 4.1, variance_low=3.0)
     sure = row("b", 0.0, 4.0, variance_high=5.0)
     assert (

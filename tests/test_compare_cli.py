@@ -53,6 +53,10 @@ def broken(points):
     raise RuntimeError("the cost\\nbroke")
 
 
+def raising():
+    raise KeyError("no")
+
+
 both, tuple_, black_box = Both(), (q, cost), (q, black)
 reference, kept = rp.PROBLEMS["bernoulli"], SimpleNamespace(q=q(), cost=cost)
 bad, number, unlearned = (q, broken), 3, (Bernoulli(logits=flat), cost)
@@ -132,6 +136,10 @@ def test_two_processes_say_the_same(here):
         (
             "--problem broken.py",
             "--problem: .*, got broken.py, which raises NameError: name 'x' .*",
+        ),
+        (
+            "--problem own.py:raising",
+            r"--problem: .* make q and cost, got KeyError: 'no' \(own.py, line 43\)",
         ),
         ("rlo --problem bits3", "estimator: expected one of .*; did you mean 'rloo'.*"),
         ("--problem bits3 --n 1,x", "--n: expected integers with commas, .*, got '1,x'"),

@@ -87,7 +87,7 @@ def test_metrics_of_others_are_read(tmp_path):
     (tmp_path / "csv").mkdir()
     (tmp_path / "csv" / "metrics.csv").write_text(rows)
     cut = logged(tmp_path / "cut" / "metrics.jsonl", sick())
-    cut.write_text(cut.read_text() + '{"step": 500, "zero_sh')
+    cut.write_text("epoch 1 of 2\n" + cut.read_text() + '{"step": 500, "zero_sh')
     for path in (tmp_path / "csv", tmp_path / "csv" / "metrics.csv", tmp_path / "cut", cut):
         found = examine(path)
         assert [d.symptom for d in found.diagnoses] == [SICK], path
@@ -151,6 +151,7 @@ def test_an_observation_is_made_of_numbers_with_known_names():
         ('{"loss": 1}\n', "expected records with a step in .*, got 1 records of loss"),
         ("[1]\n", "expected records with a step in .*, got 0 records of nothing"),
         ('{"step": "x", "loss": 1}\n', "expected records with a step in .*, got 1 .* loss, step"),
+        ('{"step": NaN, "loss": 1}\n', "expected records with a step in .*, got 1 .* loss, step"),
         ('{"step": 1, "x": 2}\n', "expected columns among loss, .* in .*, got step, x"),
     ],
 )
@@ -191,7 +192,9 @@ def test_a_function_is_examined_by_its_name(home):
     """Of a module or a file; exit status 0 or 1."""
     outcome = reparam("doctor", "--check", f"{home}:right")
     assert outcome.status == 0
-    assert outcome.out.startswith(f"{home}:right: nothing wrong; in order: call, value, gradient, ")
+    assert outcome.out.startswith(
+        f"{home}:right (line 5): nothing wrong; in order: call, value, gradient, "
+    )
     outcome = reparam("doctor", "--check", f"{home}:wrong")
     assert outcome.status == 1
     assert "wrong gradient\n  evidence  it is -1.000 times the right one" in outcome.out

@@ -1,6 +1,7 @@
 """Examining samplers: each wrong line is named, each right one passes, whatever its noise."""
 
 import re
+import sys
 
 import pytest
 import torch
@@ -102,7 +103,11 @@ WRONG = {
 OTHERS = {
     "clamped": (clamped, ["-inf logits go wrong", "wrong frequencies"], "excluded classes"),
     "redrawn": (redrawn, [GRADIENT], "another sample's than the value.*different noise"),
-    "singles": (singles, ["float64", "float16", "bfloat16"], "give torch.float32 samples"),
+    "singles": (
+        singles,
+        ["float64", "float16", "bfloat16"],
+        "give torch.float32 samples the noise or a constant has a dtype of its own",
+    ),
     "seeded": (seeded, ["no randomness"], "the same for two seeds"),
     "unseeded": (unseeded, ["not reproducible"], "comes from elsewhere"),
     "scaled": (scaled, [GRADIENT], r"1\.000 times the right one at tau 1 and 2\.000 times at"),
@@ -124,7 +129,17 @@ OTHERS = {
         "bfloat16 logits .* its tail is cut",
     ),
     "naive": (sampler(right, soften=naive), ["overflow", "overflow"], "tau 0.001.*10,000"),
-    "no tau": (lambda logits: logits, ["TypeError in the call check"], "unexpected keyword"),
+    "no tau": (
+        lambda logits: logits,
+        ["TypeError in the call check"],
+        r"unexpected keyword.* called as f\(logits, tau=",
+    ),
+    "in place": (
+        lambda logits, tau: sampler(right)(logits.add_(0), tau),
+        ["RuntimeError in the gradient", "RuntimeError in the masks", "RuntimeError in the extr"],
+        r"\(test_straight_through_check\.py, line \d+\) it changes the logits themselves",
+    ),
+    "leaves": (lambda logits, tau: sys.exit(3), ["SystemExit in the call"], "SystemExit: 3"),
     "indices": (lambda logits, tau: logits.argmax(-1), ["no sample"], r"\(4, 5\) give a .*\(4,\)"),
     "a list": (lambda logits, tau: logits.tolist(), ["no sample"], "give list"),
     "single rows": (

@@ -27,7 +27,11 @@ def no_autocast(like: Tensor) -> AbstractContextManager[object]:
 
 
 def check_floating(name: str, value: Tensor) -> None:
-    """Refuse integer, boolean and complex tensors."""
+    """Refuse what is no tensor, and integer, boolean and complex ones."""
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name}: expected a real floating-point tensor, got {type(value).__name__}"
+        )
     if not value.is_floating_point():
         raise TypeError(
             f"{name}: expected a real floating-point tensor, got {value.dtype} of shape "

@@ -19,7 +19,7 @@ from reparam.diagnostics.trials import BLOCKS, Subject
 def compare(
     cost: Callable[[Tensor], Tensor],
     q: Distribution | Callable[[], Distribution],
-    estimators: Sequence[Estimator | str] | Named,
+    estimators: Sequence[Estimator | str] | Named | Estimator | str,
     *,
     n: int | Iterable[int] = 4,
     trials: int = 1000,
@@ -34,9 +34,10 @@ def compare(
 
     The model is left as it was found. `Comparison` defines every figure.
 
-    cost: points `(P, *batch, *event)` -> `(P, *batch)`.
+    cost: points `(P, *batch, *event)` -> `(P, *batch)`, each by its own point; one in which points
+        meet, as in batch normalization while it trains, is told in the `note` of what is found.
     q: a distribution, or a function that builds it anew for each trial.
-    estimators: instances or specs, or either by name.
+    estimators: instances or specs, or either by name; one or several.
     n: samples of a draw, one or several numbers of them.
     trials: independent gradients for each row; rounded up to a multiple of 16.
     params: tensors, named or listed, or a module; by default the leaves that q was computed from.
@@ -56,14 +57,14 @@ def compare(
     >>> [(row["estimator"], row["biased"]) for row in found.rows]
     [('rloo', False), ('gumbel-softmax:tau=0.5', True)]
     """
-    counts = [n] if isinstance(n, int) else list(dict.fromkeys(n))
+    counts = list(dict.fromkeys(n)) if isinstance(n, Iterable) and not isinstance(n, str) else [n]
     check_count("n: how many numbers are given", len(counts))
     for count in counts:
         check_count("n", count)
     check_count("trials", trials, least=2 * BLOCKS)
     run, build, named = runner(jobs), _builder(q, jobs), by_name(estimators)
     with undisturbed(cost, q, params, exact, named) as state:
-        chosen = groups(params, build())
+        chosen = groups(params, _built(build))
         state.renew()
         subject = Subject(build, cost, _different(chain(*chosen.values())))
         trials = -(-trials // BLOCKS) * BLOCKS
@@ -71,8 +72,24 @@ def compare(
         return study.comparison(progress)
 
 
+def _built(build: Callable[[], Distribution]) -> Distribution:
+    made = build()
+    if not isinstance(made, Distribution):
+        raise TypeError(
+            "q: expected a torch.distributions.Distribution or a function that returns one, got a "
+            f"function that returns {type(made).__name__}; return OneHotCategorical(logits=...) "
+            "for logits"
+        )
+    return made
+
+
 def _builder(q: Distribution | Callable[[], Distribution], jobs: int) -> Callable[[], Distribution]:
     if not isinstance(q, Distribution):
+        if not callable(q):
+            raise TypeError(
+                "q: expected a torch.distributions.Distribution or a function that returns one, "
+                f"got {type(q).__name__}; wrap logits as OneHotCategorical(logits=...)"
+            )
         return q
     if jobs != 1:
         raise ValueError(

@@ -47,19 +47,21 @@ class Comparison:
     its standard error, 0 of an exact one.
 
     refused: the estimators that could not be measured, and why. method: how the truth was found.
+    note: what should be known of all figures, if anything.
     """
 
     rows: list[Row]
     refused: dict[str, str]
     method: str
     seed: int
+    note: str = ""
 
     def __str__(self) -> str:
         return self.table()
 
     def table(self) -> str:
         """The rows as text, with half the 95 % interval after each figure."""
-        return table(self.rows, self.refused, self.method)
+        return table(self.rows, self.refused, self.method, self.note)
 
     def best(self, budget: float | None = None, unit: Unit = "evaluations") -> Advice:
         """The least mean squared error at equal cost, of all parameters together.
@@ -68,6 +70,10 @@ class Comparison:
             row takes. As many draws as it pays for are averaged: the variance falls, the bias, if
             one was found, stays.
         """
+        if unit not in WORDS:
+            raise ValueError(f"unit: expected one of {', '.join(WORDS)}, got {unit!r}")
+        if not isinstance(budget, int | float | None):
+            raise TypeError(f"budget: expected a number of {WORDS[unit]}, got {budget!r}")
         rows = self._finite()
         budget = max((row[unit] for row in rows), default=0) if budget is None else budget
         offers = sorted(_offer(row, budget, unit) for row in rows if row[unit] <= budget)
@@ -97,6 +103,7 @@ class Comparison:
             raise ValueError(f"path: expected a name ending in .json or .html, got {path}")
         path.parent.mkdir(parents=True, exist_ok=True)
         values = {"method": self.method, "seed": self.seed, "refused": self.refused}
+        values |= {"note": self.note} if self.note else {}
         rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows]
         text = json.dumps({**values, "rows": rows}, indent=1, allow_nan=False) + "\n"
         path.with_suffix(".json").write_text(text, encoding="utf-8")
@@ -104,7 +111,8 @@ class Comparison:
             from reparam.report.comparison import sections  # noqa: PLC0415 (needs plotly)
             from reparam.report.page import write_page  # noqa: PLC0415
 
-            found = sections(self.rows, self.table())
+            text = table(self.rows, {}, self.method)
+            found = sections(self.rows, text, self.refused, self.note, self.seed)
             write_page(path, "Estimators compared", self.advice, found)
         return path
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ class Examination:
         if not self.observations:
             return f"in order: {', '.join(self.passed) or 'nothing'}"
         early = "" if self.step >= LEAST else f", and most sicknesses show after {LEAST} steps"
-        return f"{self.observations} observations up to step {self.step}{early}"
+        several = "s" if self.observations > 1 else ""
+        return f"{self.observations} observation{several} up to step {self.step}{early}"
 
 
 def examine(path: Path) -> Examination:
@@ -82,5 +84,8 @@ def examine_function(name: str) -> Examination:
     Raises:
         ValueError: if there is none by that name.
     """
-    diagnoses, passed = check(function_named(name, "--check"))
-    return Examination(name, diagnoses, passed=passed)
+    function = function_named(name, "--check")
+    diagnoses, passed = check(function)
+    code = getattr(unwrap(function), "__code__", None)  # a class or a builtin has none
+    place = f"{name} (line {code.co_firstlineno})" if code else name
+    return Examination(place, diagnoses, passed=passed)

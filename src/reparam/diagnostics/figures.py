@@ -188,7 +188,8 @@ def _ratio(top: Interval, bottom: Interval) -> Interval:
     a, b = (torch.tensor(x, dtype=torch.float64).clamp(min=TINY).log() for x in (top, bottom))
     low = a[0] - b[0] - torch.hypot(a[0] - a[1], b[2] - b[0])
     high = a[0] - b[0] + torch.hypot(a[2] - a[0], b[0] - b[1])
-    return Interval(*(x.exp().item() for x in (a[0] - b[0], low, high)))
+    value, least, most = (x.exp().item() for x in (a[0] - b[0], low, high))
+    return Interval(value if top.value > 0 else 0.0, least if top.low > 0 else 0.0, most)
 
 
 def _rooted(squared: Interval) -> Interval:

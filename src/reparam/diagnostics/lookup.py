@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from reparam.diagnostics.blame import said
 from reparam.diagnostics.compare import compare
 from reparam.diagnostics.comparison import Comparison
 from reparam.diagnostics.parameters import Params
@@ -113,7 +114,12 @@ def _imported(path: Path) -> ModuleType:
 def _read(found: Any, name: str) -> Posed:
     given = hasattr(found, "q") and hasattr(found, "cost")
     if isinstance(found, type) or (callable(found) and not given):
-        found = found()
+        try:
+            found = found()
+        except Exception as error:
+            raise ValueError(
+                f"--problem: expected {name} to make q and cost, got {said(error)}"
+            ) from error
     if isinstance(found, Problem):
         return Posed(
             found.q, lambda points: found.cost(points, found.weight), found.params, found.exact

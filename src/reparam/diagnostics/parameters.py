@@ -1,20 +1,27 @@
 """The tensors whose gradient is measured, by name: a person's choice, or what q is made of."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform
 
 Tensors = Tensor | nn.Module | Iterable[Tensor]
-Params = Tensors | Mapping[str, Tensors]
+Params = Tensors | Iterable[nn.Module] | Iterable[tuple[str, Tensors]] | Mapping[str, Tensors]
 Groups = dict[str, list[Tensor]]
 
 
 def groups(params: Params | None, q: Distribution) -> Groups:
     """Tensors by the name of their group.
 
-    A module has a group for each of its submodules with parameters of their own; None stands for
-    the leaves that q was computed from, grouped by the parameters of q that they reach.
+    A module has a group for each of its submodules with parameters of their own; what is listed
+    has one for each entry, by its place, or by the first of a pair such as `named_parameters()`
+    gives; None stands for the leaves that q was computed from, grouped by the parameters of q
+    that they reach.
+
+    Raises:
+        TypeError: for what is no tensor, module or collection of them.
+        ValueError: if none of them requires grad.
     """
     if params is None:
         found = _leaves_of(q)
@@ -25,7 +32,7 @@ def groups(params: Params | None, q: Distribution) -> Groups:
     elif isinstance(params, Mapping):
         found = {name: _listed(value) for name, value in params.items()}
     else:
-        found = {str(number): [value] for number, value in enumerate(params)}
+        found = _by_place(params)
     wanted = {name: [x for x in tensors if x.requires_grad] for name, tensors in found.items()}
     wanted = {name: tensors for name, tensors in wanted.items() if tensors}
     if not wanted:
@@ -39,7 +46,33 @@ def groups(params: Params | None, q: Distribution) -> Groups:
 def _listed(value: Tensors) -> list[Tensor]:
     if isinstance(value, nn.Module):
         return list(value.parameters())
-    return [value] if isinstance(value, Tensor) else list(value)
+    tensors = [value] if isinstance(value, Tensor) else _entries(value)
+    for tensor in tensors:
+        if not isinstance(tensor, Tensor):
+            raise _foreign(tensor)
+    return tensors
+
+
+def _by_place(params: Iterable[Any]) -> Groups:
+    found: Groups = {}
+    for number, entry in enumerate(_entries(params)):
+        pair = isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str)
+        name, value = entry if pair else (str(number), entry)
+        found[name] = _listed(value)
+    return found
+
+
+def _entries(value: Iterable[Any]) -> list[Any]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise _foreign(value)
+    return list(value)
+
+
+def _foreign(value: object) -> TypeError:
+    return TypeError(
+        f"params: expected tensors, modules, or lists or dicts of them, got {value!r} of type "
+        f"{type(value).__name__}; pass params=model, or params=model.encoder.weight"
+    )
 
 
 def _by_submodule(module: nn.Module) -> Groups:

@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def read(path: Path) -> list[Record]:
     file = next((path / name for name in FILES if (path / name).exists()), path)
     records = list(_records(file))
     names = sorted({name for record in records for name in record})
-    if not records or not all(_is_number(_named(record).get("step")) for record in records):
+    if not records or not all(_is_step(_named(record).get("step")) for record in records):
         raise ValueError(
             f"doctor: expected records with a step in {file}, got {len(records)} records of "
             f"{', '.join(names) or 'nothing'}"
@@ -83,15 +84,14 @@ def _events(folder: Path) -> Iterator[Record]:
 
 
 def _json_lines(file: Path) -> Iterator[Record]:
-    """Every whole line; a last one cut short by a crash is left out."""
+    """Every line that is an object: one may be cut short by a crash, or be somebody's print."""
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
         except ValueError:
-            return
-        if not isinstance(record, dict):
-            return
-        yield record
+            continue
+        if isinstance(record, dict):
+            yield record
 
 
 def _csv(file: Path) -> Iterator[Record]:
@@ -106,6 +106,10 @@ def _named(record: Mapping[str, Any]) -> Record:
 
 def _is_sign(name: str) -> bool:
     return name in NAMES or name.endswith("_moves")
+
+
+def _is_step(value: object) -> bool:
+    return _is_number(value) and isfinite(float(value))  # type: ignore[arg-type]
 
 
 def _is_number(value: object) -> bool:

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from reparam.diagnostics.blame import said
 from reparam.diagnostics.jacobians import Softmax, jacobian, softmax_of
 from reparam.diagnostics.sicknesses import Diagnosis
 from reparam.diagnostics.vitals import off_one_hot
@@ -49,15 +50,32 @@ def _examined(
     try:
         with torch.random.fork_rng():
             return list(examine(function))
-    except Exception as error:  # noqa: BLE001 (of somebody's function: anything)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (of somebody's function: anything)
         return [
             Diagnosis(
                 f"{type(error).__name__} in the {examine.__name__.strip('_')} check",
-                str(error).partition("\n")[0] or repr(error),
-                "the function does not take these logits",
-                "a function of (logits, tau) for floating-point logits of any shape (..., K)",
+                said(error),
+                *_raised(error),
             )
         ]
+
+
+def _raised(error: BaseException) -> tuple[str, str]:
+    """Why a function may have raised this, and what to do."""
+    if isinstance(error, TypeError) and "argument" in str(error):
+        return (
+            "it is called as f(logits, tau=...), with nothing else",
+            "a wrapper with that signature: lambda logits, tau: f(logits, temperature=tau, ...)",
+        )
+    if "in-place" in str(error):
+        return (
+            "it changes the logits themselves, which the caller still needs",
+            "logits = logits + noise in place of logits += noise",
+        )
+    return (
+        "it does not take what this check gives it",
+        "a function of floating-point logits (B, K) and tau > 0",
+    )
 
 
 def _call(f: Sampler) -> Iterator[Diagnosis]:
@@ -176,8 +194,7 @@ def _masks(f: Sampler) -> Iterator[Diagnosis]:
     y = _draw(f, logits)
     finite = bool(y.isfinite().all())
     if not finite or y[:, [1, 3]].any():
-        said = "the value is not finite" if not finite else "excluded classes are drawn"
-        yield _masked(said)
+        yield _masked("the value is not finite" if not finite else "excluded classes are drawn")
     elif y.requires_grad:
         (gradient,) = torch.autograd.grad((y * torch.arange(5)).sum(), logits)
         if not gradient.isfinite().all():
@@ -198,19 +215,21 @@ def _dtypes(f: Sampler) -> Iterator[Diagnosis]:
     for dtype in (torch.float64, torch.float16, torch.bfloat16):
         logits = _rows(LOGITS, 20_000).to(dtype)
         y = _draw(f, logits)
+        name = f"{dtype} goes wrong".removeprefix("torch.")
         if y.dtype != dtype:
-            said = f"{dtype} logits give {y.dtype} samples"
+            yield Diagnosis(
+                name,
+                f"{dtype} logits give {y.dtype} samples",
+                "the noise or a constant has a dtype of its own, which the sample takes over",
+                "cast the sample at the end: sample.to(logits.dtype)",
+            )
         elif not y.isfinite().all():
-            said = f"{int((~y.isfinite()).any(-1).sum())} of {len(y)} samples of {dtype} are NaN"
-        else:
-            continue
-        yield Diagnosis(
-            f"{dtype} goes wrong".removeprefix("torch."),
-            said,
-            "noise is drawn in the logits' own dtype, where uniforms round to 0 and 1, or a "
-            "constant has a dtype of its own",
-            "draw the noise in float32 and cast the sample: soft.to(logits.dtype)",
-        )
+            yield Diagnosis(
+                name,
+                f"{int((~y.isfinite()).any(-1).sum())} of {len(y)} samples are NaN",
+                "noise is drawn in the logits' own dtype, where uniforms round to 0 and 1",
+                "draw the noise in float32 and cast the sample: sample.to(logits.dtype)",
+            )
 
 
 def _seeds(f: Sampler) -> Iterator[Diagnosis]:
@@ -265,7 +284,7 @@ def _frequencies(f: Sampler) -> Iterator[Diagnosis]:
 def _extremes(f: Sampler) -> Iterator[Diagnosis]:
     """Temperatures and logits at which a naive exponential overflows."""
     far = (1e4, 0.0, -1e4, 0.0, 0.0)
-    for said, values, tau in (("tau 0.001", LOGITS, 1e-3), ("logits of 10,000", far, 1.0)):
+    for case, values, tau in (("tau 0.001", LOGITS, 1e-3), ("logits of 10,000", far, 1.0)):
         logits = _rows(values, 1000).requires_grad_()
         y = _draw(f, logits, tau)
         bad = not bool(y.isfinite().all())
@@ -276,7 +295,7 @@ def _extremes(f: Sampler) -> Iterator[Diagnosis]:
         if bad or wrong:
             yield Diagnosis(
                 "overflow",
-                f"at {said} " + ("NaN or infinity" if bad else "impossible classes are drawn"),
+                f"at {case} " + ("NaN or infinity" if bad else "impossible classes are drawn"),
                 "exp((logits + noise) / tau) without subtracting the maximum, or a clamp",
                 "torch.softmax((logits + noise) / tau, -1)",
             )

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from reparam.core import Estimator
+from reparam.diagnostics.blame import said
 from reparam.diagnostics.comparison import Comparison
+from reparam.diagnostics.coupling import NOTE, coupled
 from reparam.diagnostics.figures import added, figures, flat, grams, median
 from reparam.diagnostics.parallel import Run
 from reparam.diagnostics.parameters import Groups
@@ -39,10 +41,11 @@ class Study:
     def comparison(self, progress: Progress | None) -> Comparison:
         """All rows."""
         truths = self._truths()
+        note = NOTE if coupled(self.subject, self.seed) else ""
         prices, refused = self._prices()
         blocks = seeds(self.seed, 0, self.trials)
         found = self.run(
-            measure,
+            _attempted,
             [
                 (self.subject, self.estimators[name], n, blocks, truths[n].mean.mean(0))
                 for name, n in prices
@@ -52,15 +55,18 @@ class Study:
         tell = progress or (lambda done, total: None)
         tell(0, len(prices))
         for done, ((name, n), result) in enumerate(zip(prices, found, strict=True), 1):
+            tell(done, len(prices))
+            if isinstance(result, str):
+                refused[name] = "; ".join(filter(None, [refused.get(name), f"n = {n}: {result}"]))
+                continue
             given = {"estimator": name, "n": n, "trials": self.trials}
             taken = {**flat("seconds", median(result.seconds)), **prices[name, n]._asdict()}
             rows += [
                 {**given, "group": group, **statistics, **taken}
                 for group, statistics in self._statistics(result, truths[n])
             ]
-            tell(done, len(prices))
         method = "; ".join(dict.fromkeys(found.method for found in truths.values()))
-        return Comparison(rows, refused, method, self.seed)
+        return Comparison(rows, refused, method, self.seed, note)
 
     @property
     def _of_bounds(self) -> bool:
@@ -98,8 +104,8 @@ class Study:
                 try:
                     self._check_kind(estimator)
                     prices[name, n] = price(self.subject, estimator, n, self.seed)
-                except (TypeError, ValueError, RuntimeError, LookupError) as error:
-                    reasons.setdefault(" ".join(str(error).split()), []).append(str(n))
+                except Exception as error:  # noqa: BLE001 (of somebody's estimator: anything)
+                    reasons.setdefault(said(error), []).append(str(n))
             if reasons:
                 refused[name] = "; ".join(
                     reason if len(at) == len(self.counts) else f"n = {', '.join(at)}: {reason}"
@@ -132,8 +138,20 @@ class Study:
             yield group, figures(together, self.trials // BLOCKS, eps)
 
 
-def by_name(estimators: Sequence[Estimator | str] | Named) -> dict[str, Estimator]:
+def _attempted(*trials: Any) -> Blocks | str:
+    """What `measure` finds, or why it could not go on: the other rows are still wanted."""
+    try:
+        return measure(*trials)
+    except Exception as error:  # noqa: BLE001 (of somebody's code: anything)
+        return said(error)
+
+
+def by_name(
+    estimators: Sequence[Estimator | str] | Named | Estimator | str,
+) -> dict[str, Estimator]:
     """Instances by what they are called: a name given, a spec, or how Python writes them."""
+    if isinstance(estimators, str | Estimator):
+        estimators = [estimators]
     if not isinstance(estimators, Mapping):
         names = [str(estimator) for estimator in estimators]
         if len(set(names)) < len(names):
@@ -144,4 +162,10 @@ def by_name(estimators: Sequence[Estimator | str] | Named) -> dict[str, Estimato
         estimators = dict(zip(names, estimators, strict=True))
     if not estimators:
         raise ValueError("estimators: expected at least one, got none; try ['rloo']")
-    return {name: from_spec(e) if isinstance(e, str) else e for name, e in estimators.items()}
+    made = {name: from_spec(e) if isinstance(e, str) else e for name, e in estimators.items()}
+    for name, estimator in made.items():
+        if not isinstance(estimator, Estimator):
+            raise TypeError(
+                f"estimators: expected instances or specs, got {name}; write rp.Rloo() or 'rloo'"
+            )
+    return made

@@ -1,14 +1,18 @@
 """Rows of figures as text."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
 from typing import Any
 
 HEAD = ["estimator", "n", "bias", "variance", "MSE", "SNR", "cosine", "ms", "costs", "memory"]
 
 
-def table(rows: Sequence[Mapping[str, Any]], refused: Mapping[str, str], method: str) -> str:
-    """A block of lines for each group, and the reasons of what was refused."""
-    return "\n".join([*_blocks(rows, method), *_refusals(refused)]).strip()
+def table(
+    rows: Sequence[Mapping[str, Any]], refused: Mapping[str, str], method: str, note: str = ""
+) -> str:
+    """A block of lines for each group, the reasons of what was refused, and the note."""
+    text = "\n".join([*_blocks(rows, method), *_refusals(refused)]).strip()
+    return f"{text}\n\nnote: {note}" if note else text
 
 
 def number(value: float) -> str:
@@ -31,6 +35,7 @@ def _blocks(rows: Sequence[Mapping[str, Any]], method: str) -> Iterator[str]:
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     below = f"< {number(row['bias_high'])}" if row["bias_high"] else "0"
+    below = "nan" if isnan(row["bias"]) else below
     bias = _figure(row, "bias") if row["biased"] else below
     figures = [_figure(row, name) for name in ("variance", "mse", "snr", "cosine")]
     milliseconds = {k: v * 1e3 for k, v in row.items() if k.startswith("seconds")}
@@ -41,7 +46,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 def _figure(row: Mapping[str, Any], name: str) -> str:
     half = (row[f"{name}_high"] - row[f"{name}_low"]) / 2
-    return number(row[name]) + (f" ±{half:.1g}" if half > 0 else "")
+    return number(row[name]) + (f" ±{half:.1g}" if half > 0 and not isnan(row[name]) else "")
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> Iterator[str]:

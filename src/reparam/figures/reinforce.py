@@ -8,7 +8,7 @@ from torch.distributions import OneHotCategorical
 
 from reparam.estimators import Score
 from reparam.figures.exact import soft_moments
-from reparam.figures.style import BLUE, GREEN, ORANGE, PALE, QUIET, canvas, plain_ticks
+from reparam.figures.style import BLUE, CLEAR, GREEN, ORANGE, PALE, QUIET, canvas, plain_ticks
 from reparam.problems.nodes import nodes
 
 TITLE = "The gap to REINFORCE"
@@ -102,7 +102,8 @@ def draw(found: dict[str, Any]) -> Any:
             beside = {"textcoords": "offset points", "xytext": (0, 5 if up else -5)}
             axes.annotate(_short(median), (median, height), **beside, **text)
             if place == len(laws) - 1:
-                axes.annotate(names[kind], (median, place + 0.62), **text | {"va": "center"})
+                label = {"color": color, "ha": "center", "va": "center", "bbox": CLEAR}
+                axes.annotate(names[kind], (median * 1.1, place + 0.62), **label)
     axes.axvline(1, color=QUIET, linewidth=0.8, linestyle=(0, (6, 4)))
     axes.set(xscale="log", xlim=(0.1, 5000), ylim=(len(laws) - 0.1, -0.6))
     plain_ticks(axes.xaxis, (0.1, 1, 10, 100, 1000))

@@ -8,7 +8,18 @@ from torch import Tensor
 
 from reparam.core import Estimator
 from reparam.estimators import ESTIMATORS, Relax, Rloo, Score
-from reparam.figures.style import BLUE, GREEN, INK, ORANGE, PALE, QUIET, canvas, plain_ticks, spread
+from reparam.figures.style import (
+    BLUE,
+    CLEAR,
+    GREEN,
+    INK,
+    ORANGE,
+    PALE,
+    QUIET,
+    canvas,
+    plain_ticks,
+    spread,
+)
 from reparam.problems import PROBLEMS, Problem
 from reparam.problems.moments import exact_moments, sampled_moments
 from reparam.report.listing import fits, instance
@@ -20,7 +31,6 @@ ROUNDING = 1e-20
 """What variance an exact gradient has."""
 OFFSETS = (0.0, 3.0, 10.0)
 
-CLEAR = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
 Curve = dict[str, list[float]]
 
 
@@ -110,7 +120,9 @@ def caption(found: dict[str, Any]) -> str:
         f"Left: every estimator that serves categorical8 as it comes, {found['draws']:,} draws at "
         f"each n. The mean of n independent samples has 1/n of the variance: the slopes are "
         f"{min(slopes.values()):.2f} to {max(slopes.values()):.2f}. RLOO's samples are each "
-        f"other's baseline, so it gains more at first ({rloo:.2f}). Right: REINFORCE when a "
+        f"other's baseline, so it gains more at first ({rloo:.2f}). Blue: gradients through a "
+        "relaxed or hard sample; orange: score functions alone; black: other unbiased ones. Right: "
+        "REINFORCE when a "
         f"constant is added to the cost. One sample's variance is {exact['+ 0']:.3g} with nothing "
         f"added, {exact[most]:,.3g} at {most}, and {exact['mean baseline']:.3g} with the cost's "
         "mean as baseline, whatever is added; RLOO comes near it without knowing the mean. Lines "

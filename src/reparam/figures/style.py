@@ -1,5 +1,6 @@
 """How all figures look: quiet axes, labels on the lines themselves, the caption below."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +9,8 @@ import torch
 
 INK, QUIET, PALE = "#1f2a37", "#5b6675", "#d5dae1"
 BLUE, ORANGE, GREEN = "#2563eb", "#d9480f", "#047857"
+CLEAR = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+"""Behind a label that lies on a grid."""
 SETTINGS: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": QUIET,
@@ -51,9 +54,15 @@ def canvas(height: float, columns: int, rows: int = 1, **options: Any) -> tuple[
     return figure, figure.subplots(rows, columns, **options)
 
 
-def captioned(figure: Any, text: str) -> Any:
-    """The figure with the text below, to be saved with `bbox_inches="tight"`."""
-    wrapped = "\n".join(textwrap.wrap(text, COLUMNS))
+def unbroken(text: str) -> str:
+    """No line ends beside the sign of an equation, or within a pair of numbers."""
+    return re.sub(r" (=|±|→) |(?<=\(\d,) (?=\d\))", lambda m: m[0].replace(" ", "\N{NBSP}"), text)
+
+
+def captioned(figure: Any, text: str, command: str) -> Any:
+    """The figure with the text below and a line for the command, for `bbox_inches="tight"`."""
+    lines = textwrap.wrap(unbroken(text), COLUMNS, break_on_hyphens=False)
+    wrapped = "\n".join([*lines, command])
     style = {"fontsize": 8.5, "color": QUIET, "va": "top", "linespacing": 1.45}
     figure.text(0.012, -0.02, wrapped, in_layout=True, parse_math=False, **style)
     return figure

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from reparam.figures import FIGURES
-from reparam.figures.style import SETTINGS, captioned
-from reparam.report.page import Section, write_page
+from reparam.figures.style import SETTINGS, captioned, unbroken
+from reparam.report.page import Section, scroll, write_page
 
 Numbers = dict[str, Any]
 
@@ -42,7 +42,7 @@ def write_figure(name: str, seed: int, out: Path) -> Numbers:
     figure = FIGURES[name]
     found = figure.measure(seed)
     caption = figure.caption(found)
-    drawn = captioned(_drawn(name, found), f"{caption} Command: {command(name, seed)}")
+    drawn = captioned(_drawn(name, found), caption, f"Command: {command(name, seed)}")
     _save(drawn, out / f"{name}.png")
     _save(drawn, out / f"{name}.svg")
     record = {"command": command(name, seed), "caption": caption, **found}
@@ -82,11 +82,9 @@ def _section(name: str, found: Numbers, seed: int) -> Section:
     _save(_drawn(name, found), picture)
     svg = picture.getvalue()
     svg = svg[svg.index("<svg") :]
-    body = (
-        f'<figure class=sheet aria-label="{escape(figure.TITLE)}">{_apart(svg, name)}</figure>'
-        f"<p class=note><code>{escape(command(name, seed))}</code></p>"
-    )
-    return Section(figure.TITLE, figure.caption(found), body)
+    body = scroll(figure.TITLE, f"<figure class=sheet>{_apart(svg, name)}</figure>")
+    body += f"<p class=note><code>{escape(command(name, seed))}</code></p>"
+    return Section(figure.TITLE, unbroken(figure.caption(found)), body)
 
 
 def _apart(svg: str, name: str) -> str:

@@ -11,14 +11,18 @@ Row = Mapping[str, Any]
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
 
 
-def sections(rows: Sequence[Row], text: str) -> Iterator[Section]:
+def sections(
+    rows: Sequence[Row], text: str, refused: Mapping[str, str], note: str, seed: int
+) -> Iterator[Section]:
     """The table, the bias-variance plane, variance against n; of all parameters together."""
+    if note:
+        yield Section("Note", f"{note[0].upper()}{note[1:]}.", "")
     total = [row for row in rows if row["group"] == "all"]
     yield Section(
         "Figures",
         "Of the gradient of the cost, summed over batch rows; half a 95 % interval after each. A "
-        "bias below which none was found is marked with <.",
-        scroll("figures", f"<pre>{escape(text)}</pre>"),
+        f"bias below which none was found is marked with <. The seed is {seed}.",
+        scroll("figures", f"<pre>{escape(text)}</pre>") if text else "",
     )
     if total:
         yield Section(
@@ -31,12 +35,15 @@ def sections(rows: Sequence[Row], text: str) -> Iterator[Section]:
             "Both axes are logarithmic: the mean of n independent samples has a slope of -1.",
             plot(_against_n(total)),
         )
+    if refused:
+        why = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in refused.items())
+        yield Section("Not measured", "With the reasons.", f"<dl>{why}</dl>")
 
 
 def _plane(rows: Sequence[Row]) -> Any:
     figure = _figure(rows, ("variance", "bias"), mode="markers")
     styled(figure, "variance", "bias")
-    figure.update_xaxes(type="log", exponentformat="power")
+    figure.update_xaxes(type="log", exponentformat="power", nticks=4, tickangle=0)
     figure.update_yaxes(rangemode="tozero")
     return figure
 
@@ -44,7 +51,8 @@ def _plane(rows: Sequence[Row]) -> Any:
 def _against_n(rows: Sequence[Row]) -> Any:
     figure = _figure(rows, ("n", "variance"), mode="lines+markers")
     styled(figure, "n", "variance")
-    figure.update_xaxes(type="log", exponentformat="power")
+    counts = sorted({row["n"] for row in rows})
+    figure.update_xaxes(type="log", tickvals=counts, ticktext=[f"{n:,}" for n in counts])
     figure.update_yaxes(type="log", exponentformat="power")
     return figure
 

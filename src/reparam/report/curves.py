@@ -59,5 +59,6 @@ def styled(figure: Any, x: str, y: str) -> Any:
         showlegend=len(figure.data) > 1,
     )
     figure.update_xaxes(title=x)
-    figure.update_yaxes(title=y, automargin=True)  # numbers of many digits need room
+    # Numbers of many digits need room.
+    figure.update_yaxes(title={"text": y, "standoff": 8}, automargin="width")
     return figure
