@@ -63,13 +63,20 @@ def index() -> str:
         bias, cost, *_ = claims(cls).split(" | ")
         link, own = f"[{cls.__name__}]({name}.md)", instance(cls)
         rows.append(f"| {link} | {bias} | {cost} | {evaluations(own)} | {serves(own)} |")
-    return INDEX + "\n".join(rows) + "\n"
+    return INDEX + "\n".join(rows) + "\n\n</div>\n"
 
 
-INDEX = """# Estimators
+INDEX = """---
+hide:
+  - toc
+---
+
+# Estimators
 
 Each page says what the estimator computes, when to use it, and its exact bias and variance on the
 reference problems. [Choosing](../choose.md) compares them.
+
+<div class="words" markdown>
 
 | estimator | bias | cost | evaluations for n samples | serves |
 |---|---|---|---|---|
