@@ -51,8 +51,11 @@ def check() -> None:
 def site() -> None:
     """The documentation, with everything on its pages run."""
     setup()
-    run(PYTHON, "-m", "zensical", "build", "--clean", "--strict")
-    print(f"open {ROOT / 'build' / 'site' / 'index.html'}")
+    # Threads of torch wait for each other where cores are shared: minutes become an hour.
+    run(PYTHON, "-m", "zensical", "build", "--clean", "--strict", env={"OMP_NUM_THREADS": "1"})
+    pages = ROOT / "build" / "site"
+    print(f"open {pages / 'index.html'}; to search it as well, serve it:")
+    print(f"python3 -m http.server --bind 127.0.0.1 --directory {pages}")
 
 
 def cover() -> None:

@@ -104,7 +104,7 @@ def best(found: Sequence[Measured], budget: int) -> str:
         if m.error(budget) < float("inf"):
             first.setdefault(m.name, m)
     chosen = list(first.values())[:CELL]
-    return "<br>".join(f"{m.label} {m.error(budget):.2g}" for m in chosen) or "-"
+    return "<br>".join(f"{m.error(budget):.2g} {m.label}" for m in chosen) or "-"
 
 
 def ranking(problems: dict[str, list[Measured]], black_box: bool) -> str:

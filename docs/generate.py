@@ -56,6 +56,32 @@ Reference: {reference}
 """
 
 
+def index() -> str:
+    """The page that leads to the others."""
+    rows = []
+    for name, cls in ESTIMATORS.items():
+        bias, cost, *_ = claims(cls).split(" | ")
+        link, own = f"[{cls.__name__}]({name}.md)", instance(cls)
+        rows.append(f"| {link} | {bias} | {cost} | {evaluations(own)} | {serves(own)} |")
+    return INDEX + "\n".join(rows) + "\n\n</div>\n"
+
+
+INDEX = """---
+hide:
+  - toc
+---
+
+# Estimators
+
+Each page says what the estimator computes, when to use it, and its exact bias and variance on the
+reference problems. [Choosing](../choose.md) compares them.
+
+<div class="words" markdown>
+
+| estimator | bias | cost | evaluations for n samples | serves |
+|---|---|---|---|---|
+"""
+
 NOTE = (
     f"One draw (n = 1, or 2 where samples are compared), float64, all parameters and both rows of "
     f"the problem together. Exact by enumeration or quadrature; otherwise, with ±, from {DRAWS:,} "
@@ -117,9 +143,7 @@ def main() -> None:
     for name, cls in ESTIMATORS.items():
         (PAGES / f"{name}.md").write_text(page(name, cls), encoding="utf-8")
         print(name, flush=True)  # noqa: T201
-    links = "\n".join(f"- [{cls.__name__}]({name}.md)" for name, cls in ESTIMATORS.items())
-    text = f"# Estimators\n\nWritten by `python docs/generate.py`.\n\n{links}\n"
-    (PAGES / "index.md").write_text(text, encoding="utf-8")
+    (PAGES / "index.md").write_text(index(), encoding="utf-8")
     choosing.write()
 
 

@@ -57,6 +57,12 @@ def test_estimator_page_is_current(name, docs):
     assert page.startswith(docs("generate").head(name, reparam.ESTIMATORS[name]))
 
 
+def test_the_index_of_estimators_is_current(docs):
+    """What each claims, costs and serves."""
+    page = (ROOT / "docs" / "estimators" / "index.md").read_text(encoding="utf-8")
+    assert page == docs("generate").index()
+
+
 def test_the_choosing_page_is_current(docs):
     """A problem that is quick is measured again, to the digits shown; none is missing."""
     choosing, page = docs("choosing"), (ROOT / "docs" / "choose.md").read_text(encoding="utf-8")
@@ -75,6 +81,31 @@ def test_errors_shrink_with_what_is_paid(docs):
     assert measured.error(3) == float("inf")
     assert measured.error(4) == measured.error(7) == 2.5
     assert measured.error(4 * 10**12) == pytest.approx(1.5)
+
+
+def test_what_to_write_instead_runs():
+    """Each `rp.` expression in the tables of the migration page, on what the page calls so."""
+    page = (ROOT / "docs" / "migrate.md").read_text(encoding="utf-8")
+    rows = [row.split(" | ")[1] for row in page.splitlines() if row.count(" | ") >= 1]
+    shown = [code for now in rows for code in re.findall(r"`((?:\w+ = )?rp\..*?)`", now)]
+    logits = torch.randn(4, 3, requires_grad=True)
+    names = {
+        "rp": reparam,
+        "cost": lambda points: points.square().sum(-1),
+        "q": torch.distributions.Independent(torch.distributions.Normal(logits, 1.0), 1),
+        "logits": logits,
+        "l": logits,
+        "network": torch.nn.Linear(3, 1),
+        "net": torch.nn.Linear(3, 1),
+        "tau": 0.5,
+        "n": 4,
+        "steps": 100,
+    }
+    assert len(shown) > 20
+    for code in shown:
+        if code.startswith("draw = "):
+            names["q"] = torch.distributions.OneHotCategorical(logits=logits)
+        exec(code, names)  # noqa: S102
 
 
 def test_first_example_is_short():

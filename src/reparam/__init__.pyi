@@ -14,7 +14,7 @@ from reparam.core import sample as sample
 from reparam.diagnostics import Comparison as Comparison
 from reparam.diagnostics import Diagnosis as Diagnosis
 from reparam.diagnostics import Monitor as Monitor
-from reparam.diagnostics import compare as compare
+from reparam.diagnostics.compare import compare as compare
 from reparam.estimators import ESTIMATORS as ESTIMATORS
 from reparam.estimators import MVE as MVE
 from reparam.estimators import ZGR as ZGR

@@ -14,6 +14,8 @@ from torch.distributions import Distribution
 
 from reparam.checks import inspectable
 
+__all__ = ["Baseline", "Constant", "Learned", "MovingAverage"]
+
 
 class Baseline(nn.Module, ABC):
     """The interface."""

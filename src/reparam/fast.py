@@ -16,6 +16,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from types import ModuleType
 
+__all__ = ["status"]
+
 KERNELS = ("reparam.kernels.gumbel_softmax.compiled", "reparam.kernels.sinkhorn.compiled")
 """The modules with compiled kernels: importing one compiles it, or loads what was cached."""
 

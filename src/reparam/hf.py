@@ -8,6 +8,8 @@ from torch import Tensor
 
 from reparam.beam import Step
 
+__all__ = ["causal_lm"]
+
 
 def causal_lm(
     model: Any, input_ids: Tensor, attention_mask: Tensor | None = None

@@ -11,6 +11,17 @@ from math import cos, exp, isfinite, log, pi
 
 from reparam.core import Estimator
 
+__all__ = [
+    "Constant",
+    "Cosine",
+    "Cyclic",
+    "Exponential",
+    "Linear",
+    "Schedule",
+    "drive",
+    "driveable",
+]
+
 
 class Schedule(ABC):
     """The interface."""
