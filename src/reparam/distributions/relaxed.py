@@ -90,10 +90,7 @@ class Relaxed(Distribution):
         event_ndim: int,
         validate_args: bool | None,
     ) -> None:
-        self._name, value = _one_of(probs, logits)
-        if mask is not None:
-            excluded = ~checked_mask(mask, self._name, value)
-            value = value.masked_fill(excluded, 0.0 if self._name == "probs" else -torch.inf)
+        self._name, value = masked_parameter(probs, logits, mask)
         value = self._normalized(value) if self._name == "probs" else value
         dtype = working_dtype(value.dtype)
         tau = torch.as_tensor(temperature, dtype=dtype, device=value.device)
@@ -233,6 +230,17 @@ def check_same_temperature(q: Relaxed, p: Relaxed) -> None:
             f"kl_divergence: expected two {type(q).__name__} of one temperature, got different; "
             "estimate it as q.log_prob(y) - p.log_prob(y) at samples y of q"
         )
+
+
+def masked_parameter(
+    probs: Tensor | None, logits: Tensor | None, mask: Tensor | None
+) -> tuple[str, Tensor]:
+    """The name and the value of the one that is given, without what the mask excludes."""
+    name, value = _one_of(probs, logits)
+    if mask is None:
+        return name, value
+    excluded = ~checked_mask(mask, name, value)
+    return name, value.masked_fill(excluded, 0.0 if name == "probs" else -torch.inf)
 
 
 def _one_of(probs: Tensor | None, logits: Tensor | None) -> tuple[str, Tensor]:
