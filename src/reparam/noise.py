@@ -204,6 +204,8 @@ def fold_in(key: Key, *numbers: Key) -> Key:
     >>> fold_in(0, torch.arange(3)).shape  # a key for each of 3 rows
     torch.Size([3])
     """
+    for each in (key, *numbers):
+        _check_key(each)
     tensors = [x for x in (key, *numbers) if isinstance(x, Tensor)]
     state = _as_tensor(key, tensors[0].device if tensors else None)
     for number in numbers:
