@@ -102,7 +102,8 @@ def perturbed(logits: Tensor, n: int, noise: Noise) -> Tensor:
     gumbel = noise.gumbel(n, logits)
     logits = logits.to(gumbel.dtype)
     # The largest becomes 0 first: beside logits of 1e8 the noise would be lost to rounding.
-    return logits - logits.detach().amax(-1, keepdim=True) + gumbel
+    centered = logits - logits.detach().amax(-1, keepdim=True)
+    return gumbel.add_(centered) if inspectable() else centered + gumbel
 
 
 def check_empty(empty: str) -> None:
