@@ -24,6 +24,7 @@ OTHERS = [
     distributions.Dirichlet(zeros.exp()),
     distributions.HardConcrete(zeros[0]),
     distributions.LogDirichlet(zeros.exp()),
+    distributions.OneHotCategorical(logits=zeros),
     distributions.PerturbAndMap(zeros, functional.hard_argmax),
     distributions.Permutation(torch.zeros(3, 3)),
     distributions.PlackettLuce(zeros),

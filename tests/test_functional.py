@@ -194,6 +194,19 @@ def test_logits_that_are_nan_or_infinite_are_refused(sample, bad):
         (torch.zeros(2, 3).int(), {}, TypeError, "logits: expected a real floating-point"),
         (torch.zeros(2, 3).cfloat(), {}, TypeError, "logits: expected a real floating-point"),
         (torch.zeros(2, 3), {"mask": torch.ones(3)}, TypeError, "mask: expected a boolean"),
+        (
+            torch.zeros(2, 3),
+            {"mask": [True] * 3},
+            TypeError,
+            "mask: expected a boolean .* got list",
+        ),
+        (torch.zeros(2, 3), {"dim": 2}, IndexError, r"dim: expected one .* from -2 to 1, got 2"),
+        (
+            torch.zeros(2, 3),
+            {"dim": -3},
+            IndexError,
+            r"the 2 dimensions of shape \(2, 3\), .* -3",
+        ),
         (torch.zeros(2, 3), {"mask": torch.ones(4).bool()}, ValueError, "mask: expected a shape"),
         (torch.zeros(3), {"mask": torch.ones(2, 3).bool()}, ValueError, "mask: expected a shape"),
     ],
@@ -210,16 +223,15 @@ def test_an_unknown_treatment_of_empty_rows_is_refused():
         gumbel_softmax(torch.zeros(3), empty="nan")
 
 
+@every_dtype
 @pytest.mark.parametrize("shift", [1e8, -1e8, 3e38])
-def test_a_common_shift_changes_no_sample(shift):
+def test_a_common_shift_changes_no_sample(shift, dtype):
     """Equal logits of any size are sampled as zeros are: the noise keeps its digits."""
-    logits = torch.full((500, 4), shift)
-    soft, index = (
-        gumbel_softmax(logits, generator=seeded(0)),
-        gumbel_max(logits, generator=seeded(0)),
-    )
-    assert torch.equal(soft, gumbel_softmax(torch.zeros(500, 4), generator=seeded(0)))
-    assert torch.equal(index, gumbel_max(torch.zeros(500, 4), generator=seeded(0)))
+    largest = torch.finfo(dtype).max
+    logits = torch.full((500, 4), min(max(shift, -largest), largest), dtype=dtype)
+    for sample in (gumbel_softmax, gumbel_max):
+        unshifted = sample(torch.zeros_like(logits), generator=seeded(0))
+        assert torch.equal(sample(logits, generator=seeded(0)), unshifted)
 
 
 @pytest.mark.parametrize("dtype", HALVES)

@@ -87,10 +87,20 @@ def test_a_key_gives_the_class_of_the_hard_sample(classes):
 
 
 @pytest.mark.parametrize("classes", [40, 4000])
-def test_equal_logits_of_any_size_share_the_wins(classes):
-    """At 1e8, the lower half of the classes has a half: 40,000 draws, false fail 1e-7."""
-    logits = torch.full((40, classes), 1e8)
-    draws = sample_indices(logits, 1000, generator=seeded(0))
+@pytest.mark.parametrize("source", [{"generator": None}, {"key": 1}], ids=["level", "race"])
+@pytest.mark.parametrize(
+    ("dtype", "size"), [(torch.float32, 1e8), (torch.bfloat16, 1e8), (torch.float64, 1e12 + 0.1)]
+)
+def test_equal_logits_of_any_size_share_the_wins(classes, dtype, size, source):
+    """The lower half of the classes has a half: 40,000 draws, false fail 1e-7."""
+    logits = torch.full((40, classes), size, dtype=dtype)
+    n = 1000 if "generator" in source else 1
+    if n == 1:
+        logits = logits.repeat(100, 1)
+    else:
+        source = {"generator": seeded(0)}
+    draws = sample_indices(logits, n, **source)
+    assert draws.max() < classes
     low = int((draws < classes // 2).sum())
     assert_counts(torch.tensor([low, draws.numel() - low]), torch.tensor([0.5, 0.5]))
 
@@ -130,3 +140,12 @@ def test_the_kernel_is_the_plain_race():
     logits = torch.randn(300, 33, generator=seeded(0))
     plain = (logits + Noise(key=2).gumbel(3, logits)).argmax(-1)
     assert torch.equal(indices.sample_indices(logits, 3, Noise(key=2)), plain)
+
+
+@pytest.mark.parametrize("classes", [40, 4000])
+@pytest.mark.parametrize("source", [{"generator": seeded(0)}, {"key": 1}], ids=["level", "race"])
+def test_float64_logits_keep_their_differences_beside_a_large_shift(classes, source):
+    """A class 40 nats above the others wins, at 1e12, where float32 has steps of 65,536."""
+    logits = torch.full((100, classes), 1e12, dtype=torch.float64)
+    logits[:, 5] += 40
+    assert sample_indices(logits, 1, **source).eq(5).all()

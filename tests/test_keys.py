@@ -221,11 +221,16 @@ def test_vmap_takes_keys():
     assert torch.equal(shared[0], shared[1])
 
 
-@pytest.mark.parametrize("key", [1.5, True, torch.zeros(3), "seed"])
+@pytest.mark.parametrize("key", [1.5, True, torch.zeros(3), torch.zeros(3).int(), "seed"])
 def test_a_key_of_another_kind_is_refused(key):
     """The message says what was expected, and how keys per row are made."""
-    with pytest.raises(TypeError, match="key: expected an integer or an int64 tensor"):
-        gumbel_max(torch.zeros(3, 4), key=key)
+    for use in (
+        lambda: gumbel_max(torch.zeros(3, 4), key=key),
+        lambda: fold_in(key, 1),
+        lambda: fold_in(torch.arange(3), key),
+    ):
+        with pytest.raises(TypeError, match="key: expected an integer or an int64 tensor"):
+            use()
 
 
 @pytest.mark.parametrize("shape", [(2,), (3, 4), (4,), (3, 5, 1)])

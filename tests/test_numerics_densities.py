@@ -93,3 +93,26 @@ def test_every_sample_passes_its_own_check_in_compiled_mode(t, dtype):
     assert type(y) is Tensor
     assert bool(q.support.check(y).all())
     assert not q.log_prob(y).isnan().any()
+
+
+@every_dtype
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_shared_exclusion_leaves_the_moments_of_the_rest(compiled, dtype):
+    """Divergence and entropy of relaxed categoricals, and their gradients, with a class at -inf."""
+    torch._dynamo.reset()
+
+    def moments(a: Tensor, b: Tensor, excluded: int) -> Tensor:
+        a, b = (torch.nn.functional.pad(x, (excluded, 0), value=-math.inf) for x in (a, b))
+        q = RelaxedOneHotCategorical(0.5, logits=a, validate_args=False)
+        p = RelaxedOneHotCategorical(0.5, logits=b, validate_args=False)
+        return torch.stack([q.kl_divergence(p), q.entropy()])
+
+    run = torch.compile(moments, fullgraph=True, backend="aot_eager") if compiled else moments
+    a = torch.tensor([0.5, 1.0, -2.0], dtype=dtype, requires_grad=True)
+    b = torch.tensor([1.0, -1.0, 0.25], dtype=dtype)
+    got, wanted = run(a, b, 1), moments(a, b, 0)
+    torch.testing.assert_close(got, wanted)
+    for i in (0, 1):
+        slopes = [torch.autograd.grad(v[i], a, retain_graph=True)[0] for v in (got, wanted)]
+        assert slopes[0].isfinite().all()
+        torch.testing.assert_close(*slopes)

@@ -62,6 +62,30 @@ def test_a_sample_and_its_gradient_take_little(fast, hard, most, key, monkeypatc
     assert step(lambda x: gumbel_softmax(x, 0.7, hard, key=key)) <= most + SMALL_THINGS
 
 
+@paths
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_takes_no_more_bytes_than_float32(fast, dtype, hard, monkeypatch):
+    """Work is done in float32: 2 tensors of that, of logits half as large, hard or not."""
+    if fast is not None:
+        monkeypatch.setenv("REPARAM_FAST", fast)
+    half, weight = logits.to(dtype).requires_grad_(), arriving.to(dtype)
+
+    def both() -> None:
+        torch.autograd.grad(gumbel_softmax(half, 0.7, hard), half, weight)
+
+    in_cache = 3 * SMALL_THINGS  # with chunks on their way to another dtype
+    assert tensors(both) <= 2 + in_cache
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_mask_takes_no_more_than_three(dtype):
+    """The masked logits, the noise and the sample are never held beside a fourth."""
+    mask = torch.arange(SHAPE[1]) % 3 > 0
+    got = step(lambda x: gumbel_softmax(x, 0.7, mask=mask))
+    assert got <= 3 + SMALL_THINGS
+
+
 @pytest.mark.parametrize("hard", [False, True])
 @pytest.mark.parametrize("shape", [(), SHAPE[:1]])
 def test_a_learned_temperature_takes_little_more(hard, shape):
@@ -71,13 +95,29 @@ def test_a_learned_temperature_takes_little_more(hard, shape):
     assert got <= 4 + hard + SMALL_THINGS
 
 
+@pytest.mark.parametrize("hard", [False, True])
 @pytest.mark.parametrize("key", [None, 1])
-@pytest.mark.parametrize(
-    "sample",
-    [gumbel_max, lambda x, **s: sample_indices(x, 3, **s), lambda x, **s: gumbel_topk(x, 5, **s)],
-)
-def test_indices_are_drawn_beside_the_logits(sample, key):
-    """Without a gradient, at most 1.1 tensors; multinomial(softmax) takes 2."""
-    assert tensors(lambda: sample(logits, key=key)) <= 1.1
+def test_double_precision_takes_what_torch_does(hard, key):
+    """3 tensors of float64, 5 where hard, by the plain formula."""
+    wide, weight = logits.double().requires_grad_(), arriving.double()
+
+    def both() -> None:
+        torch.autograd.grad(gumbel_softmax(wide, 0.7, hard, key=key), wide, weight)
+
+    assert tensors(both) / 2 <= 3 + 2 * hard + SMALL_THINGS
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64], ids=str)
+@pytest.mark.parametrize("key", [None, 1])
+@pytest.mark.parametrize("n", [1, 3])
+def test_indices_are_drawn_beside_the_logits(n, key, dtype):
+    """Without a gradient, at most 1.1 tensors of the logits' own; multinomial(softmax) takes 2."""
+    own = logits.to(dtype)
+    size = own.element_size() / logits.element_size()
+    assert tensors(lambda: sample_indices(own, n, key=key)) <= 1.1 * size
+    if n == 1:
+        assert tensors(lambda: gumbel_max(own, key=key)) <= 1.1 * size
+    if dtype != torch.float64:  # which takes the plain formula there
+        assert tensors(lambda: gumbel_topk(own, 5, key=key)) <= 1.1 * size
     standard = tensors(lambda: torch.multinomial(torch.softmax(logits, -1), 1))
     assert standard == pytest.approx(2, abs=SMALL_THINGS)

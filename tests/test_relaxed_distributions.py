@@ -224,6 +224,10 @@ def test_what_a_sample_keeps_and_forgets():
         assert torch.equal(kept(same), kept(y))
     assert torch.equal(kept(y.clone()[2:].reshape(3, 12)), kept(y)[2:].reshape(3, 12))
     assert torch.equal(q.log_prob(y[3].clone()), q.log_prob(y)[3])
+    views = [y.select(0, 1), y.narrow(0, 1, 3), *y.unbind(), *y.split(2), *torch.chunk(y, 2), *y]
+    for view in views:
+        torch.testing.assert_close(torch.sigmoid(kept(view)), plain(view))
+    assert torch.equal(torch.stack([q.log_prob(row) for row in y]), q.log_prob(y))
     independent = Independent(q, 2)
     assert torch.equal(independent.log_prob(y.clone()), q.log_prob(y).sum((-1, -2)))
     leaf, written = y.detach().requires_grad_(), y.detach().clone()

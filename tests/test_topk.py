@@ -226,7 +226,9 @@ def test_wrong_arguments_are_refused(sample, logits, k, dim, message):
 
 @pytest.mark.parametrize("sample", [gumbel_topk, relaxed_topk])
 def test_wrong_types_are_refused(sample):
-    """Integers as logits, numbers as a mask."""
+    """Integers as logits, numbers as a mask, and a dimension that is not there."""
+    with pytest.raises(IndexError, match="dim: expected one of the 2 dimensions"):
+        sample(torch.zeros(2, 3), 1, dim=2)
     with pytest.raises(TypeError, match="logits: expected a real floating-point"):
         sample(torch.zeros(2, 3).int(), 1)
     with pytest.raises(TypeError, match="mask: expected a boolean"):

@@ -39,6 +39,15 @@ def check_floating(name: str, value: Tensor) -> None:
         )
 
 
+def check_dim(dim: int, value: Tensor) -> None:
+    """Refuse a dimension that the value does not have, as torch does by IndexError."""
+    if not -value.ndim <= dim < value.ndim:
+        raise IndexError(
+            f"dim: expected one of the {value.ndim} dimensions of shape {tuple(value.shape)}, from "
+            f"{-value.ndim} to {value.ndim - 1}, got {dim}"
+        )
+
+
 def check_tau(tau: float | Tensor) -> None:
     """Refuse a temperature that is negative or NaN: it would silently invert the distribution."""
     if isinstance(tau, Tensor):

@@ -184,7 +184,7 @@ class Noise:
         else:
             integers = torch.empty_like(blank, dtype=torch.int64)
             integers.random_(2**52, generator=self.generator)
-        return (integers.double() + 0.5) * 2.0**-52
+        return integers.double().add_(0.5).mul_(2.0**-52)
 
 
 @overload
@@ -204,6 +204,8 @@ def fold_in(key: Key, *numbers: Key) -> Key:
     >>> fold_in(0, torch.arange(3)).shape  # a key for each of 3 rows
     torch.Size([3])
     """
+    for each in (key, *numbers):
+        _check_key(each)
     tensors = [x for x in (key, *numbers) if isinstance(x, Tensor)]
     state = _as_tensor(key, tensors[0].device if tensors else None)
     for number in numbers:
@@ -220,8 +222,9 @@ def bits(starts: Tensor, each: int, n: int, columns: int) -> Tensor:
     """
     device = starts.device
     row = torch.arange(n * each, device=device).view(n, 1, each, 1)
-    counter = (row << column_bits(columns)) | torch.arange(columns, device=device)
-    return mix_(starts.view(-1, 1, 1) ^ counter)
+    column = torch.arange(columns, device=device)
+    # In one expression, so that no counter outlives its use.
+    return mix_(starts.view(-1, 1, 1) ^ ((row << column_bits(columns)) | column))
 
 
 def mix_(counter: Tensor) -> Tensor:

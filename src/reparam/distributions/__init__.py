@@ -10,6 +10,7 @@ from reparam.distributions.inverse_gaussian import InverseGaussian
 from reparam.distributions.log_dirichlet import LogDirichlet
 from reparam.distributions.logistic import Logistic
 from reparam.distributions.mixture import MixtureSameFamily
+from reparam.distributions.one_hot_categorical import OneHotCategorical
 from reparam.distributions.permutation import Permutation
 from reparam.distributions.perturb_and_map import GumbelNoise as GumbelNoise
 from reparam.distributions.perturb_and_map import NormalNoise as NormalNoise
@@ -40,6 +41,7 @@ __all__ = [
     "LogDirichlet",
     "Logistic",
     "MixtureSameFamily",
+    "OneHotCategorical",
     "Permutation",
     "PerturbAndMap",
     "PlackettLuce",

@@ -1,7 +1,7 @@
 """What the two relaxed distributions share: a sample that keeps its own log-space value."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.utils import lazy_property
 from torch.types import _size
+from torch.utils._pytree import tree_map
 
 from reparam.checks import check_floating, inspectable, working_dtype
 from reparam.functional.logits import checked_mask
@@ -17,7 +18,8 @@ from reparam.noise import Noise
 
 _KEEPING = (
     *("clone", "detach", "contiguous", "__getitem__", "reshape", "view", "flatten", "unsqueeze"),
-    *("squeeze", "expand", "permute", "transpose", "movedim"),
+    *("squeeze", "expand", "permute", "transpose", "movedim", "select", "narrow", "index_select"),
+    *("unbind", "split", "chunk"),
 )
 _KEEPERS = {
     getattr(place, name) for name in _KEEPING for place in (torch, Tensor) if hasattr(place, name)
@@ -41,8 +43,12 @@ class Sample(Tensor):
         with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 (as Tensor's own does)
             result = func(*args, **(kwargs or {}))
             if func in _KEEPERS and args and (log := kept(args[0])) is not None:
-                return keep(result, func(log, *args[1:], **(kwargs or {})))
+                logs = func(log, *args[1:], **(kwargs or {}))
+                return tree_map(keep, result, logs)
             return result
+
+    def __iter__(self) -> Iterator[Tensor]:  # Tensor's own shows __torch_function__ no part
+        return iter(self.unbind())
 
     def __deepcopy__(self, memo: Any) -> Tensor:
         return deepcopy(self.as_subclass(Tensor), memo)
@@ -90,10 +96,7 @@ class Relaxed(Distribution):
         event_ndim: int,
         validate_args: bool | None,
     ) -> None:
-        self._name, value = _one_of(probs, logits)
-        if mask is not None:
-            excluded = ~checked_mask(mask, self._name, value)
-            value = value.masked_fill(excluded, 0.0 if self._name == "probs" else -torch.inf)
+        self._name, value = masked_parameter(probs, logits, mask)
         value = self._normalized(value) if self._name == "probs" else value
         dtype = working_dtype(value.dtype)
         tau = torch.as_tensor(temperature, dtype=dtype, device=value.device)
@@ -233,6 +236,17 @@ def check_same_temperature(q: Relaxed, p: Relaxed) -> None:
             f"kl_divergence: expected two {type(q).__name__} of one temperature, got different; "
             "estimate it as q.log_prob(y) - p.log_prob(y) at samples y of q"
         )
+
+
+def masked_parameter(
+    probs: Tensor | None, logits: Tensor | None, mask: Tensor | None
+) -> tuple[str, Tensor]:
+    """The name and the value of the one that is given, without what the mask excludes."""
+    name, value = _one_of(probs, logits)
+    if mask is None:
+        return name, value
+    excluded = ~checked_mask(mask, name, value)
+    return name, value.masked_fill(excluded, 0.0 if name == "probs" else -torch.inf)
 
 
 def _one_of(probs: Tensor | None, logits: Tensor | None) -> tuple[str, Tensor]:

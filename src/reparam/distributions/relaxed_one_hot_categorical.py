@@ -76,8 +76,8 @@ class RelaxedOneHotCategorical(Relaxed):
     ) -> None:
         super().__init__(
             temperature,
-            _with_classes("probs", probs),
-            _with_classes("logits", logits),
+            with_classes("probs", probs),
+            with_classes("logits", logits),
             mask=mask,
             event_ndim=1,
             validate_args=validate_args,
@@ -181,7 +181,8 @@ register_kl(RelaxedOneHotCategorical, RelaxedOneHotCategorical)(  # type: ignore
 )
 
 
-def _with_classes(name: str, value: Tensor | None) -> Tensor | None:
+def with_classes(name: str, value: Tensor | None) -> Tensor | None:
+    """The parameter, refused unless it has classes along its last dimension."""
     if isinstance(value, Tensor) and (value.ndim == 0 or value.shape[-1] == 0):
         raise ValueError(
             f"{name}: expected at least one class along the last dimension, got shape "

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from reparam.checks import check_floating, inspectable
+from reparam.checks import check_dim, check_floating, inspectable
 from reparam.noise import Noise
 
 Empty = Literal["error", "zero"]
@@ -21,6 +21,8 @@ def prepared(
 ) -> tuple[Tensor, Tensor | None]:
     """Checked logits with -inf where masked, and which rows have nothing allowed, if zeroed."""
     check_floating("logits", logits)
+    if logits.ndim:
+        check_dim(dim, logits)
     if logits.ndim == 0 or logits.shape[dim] == 0:
         raise ValueError(
             f"logits: expected at least one class along dim {dim}, got shape {tuple(logits.shape)}"
@@ -41,10 +43,9 @@ def prepared(
 
 def checked_mask(mask: Tensor, name: str, value: Tensor) -> Tensor:
     """The mask, refused unless it is boolean and broadcasts to the shape of the value so named."""
-    if mask.dtype != torch.bool:
-        raise TypeError(
-            f"mask: expected a boolean tensor (True = allowed), got {mask.dtype}; use mask.bool()"
-        )
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        got = f"{mask.dtype}; use mask.bool()" if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"mask: expected a boolean tensor (True = allowed), got {got}")
     if not broadcasts(mask.shape, value.shape):
         raise ValueError(
             f"mask: expected a shape that broadcasts to that of {name}, {tuple(value.shape)}, got "
@@ -101,7 +102,8 @@ def perturbed(logits: Tensor, n: int, noise: Noise) -> Tensor:
     gumbel = noise.gumbel(n, logits)
     logits = logits.to(gumbel.dtype)
     # The largest becomes 0 first: beside logits of 1e8 the noise would be lost to rounding.
-    return logits - logits.detach().amax(-1, keepdim=True) + gumbel
+    centered = logits - logits.detach().amax(-1, keepdim=True)
+    return gumbel.add_(centered) if inspectable() else centered + gumbel
 
 
 def check_empty(empty: str) -> None:

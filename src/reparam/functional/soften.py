@@ -71,7 +71,10 @@ class _TemperedSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(z: Tensor, tau: Tensor, dim: int) -> Tensor:
-        return torch.softmax((z - z.amax(dim, keepdim=True)) / tau, dim)
+        drop = z - z.amax(dim, keepdim=True)
+        if not inspectable():
+            return torch.softmax(drop / tau, dim)
+        return torch.softmax(drop.div_(tau), dim, out=drop)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:

@@ -5,7 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reparam.checks import check_count, check_floating, check_tau, inspectable, working_dtype
+from reparam.checks import (
+    check_count,
+    check_dim,
+    check_floating,
+    check_tau,
+    inspectable,
+    working_dtype,
+)
 from reparam.functional.logits import is_moderate, perturbed, prepared
 from reparam.functional.soften import beside_classes, straight_through
 from reparam.kernels import topk as kernels
@@ -264,6 +271,7 @@ def _logit_or_zero(y: Tensor) -> Tensor:
 def _check_k(logits: Tensor, k: int, dim: int, validate: bool = False) -> None:
     """Refuse a k that is no count, or above the classes; if validated, above those allowed."""
     check_count("k", k)
+    check_dim(dim, logits)
     if k > logits.shape[dim]:
         raise ValueError(
             f"k: expected at most the {logits.shape[dim]} classes along dim {dim}, got {k}"

@@ -12,7 +12,7 @@ from math import isqrt, log
 import torch
 from torch import Tensor
 
-from reparam.checks import no_autocast
+from reparam.checks import no_autocast, working_dtype
 from reparam.kernels.exponentials import exponentials
 from reparam.noise import Noise
 
@@ -50,7 +50,7 @@ def _race(rows: Tensor, index: Tensor, noise: Noise, n: int, like: Tensor) -> No
     draw = exponentials(torch.empty(()).expand(n * len(rows), rows.shape[-1]), source)
     for i in range(n):
         for part in _groups(len(rows), size):
-            x = rows[part].float()
+            x = rows[part].to(working_dtype(rows.dtype))
             z = draw(blank[: len(x)]).log_()
             # The largest becomes 0 first: beside logits of 1e8 the noise would be lost to rounding.
             index[i, part] = torch.sub(x - x.amax(-1, keepdim=True), z, out=z).max(-1).indices
@@ -63,7 +63,7 @@ def _two_levels(classes: int, n: int) -> bool:
 def _inverse(rows: Tensor, u: Tensor) -> Tensor:
     """The classes at levels u `(N, n)` of the distribution functions of rows `(N, K)`."""
     if not _two_levels(rows.shape[-1], u.shape[-1]):
-        top = rows.amax(-1, keepdim=True).float()
+        top = rows.amax(-1, keepdim=True).to(working_dtype(rows.dtype))
         upto = _exp_(rows - top).double().cumsum(-1)
         return _find(upto, u * upto[:, -1:])
     # As many entries in the blocks that are looked into as there are blocks.
@@ -77,7 +77,9 @@ def _inverse(rows: Tensor, u: Tensor) -> Tensor:
     share = (level - before) / (upto.gather(-1, block) - before)
     columns = block.unsqueeze(-1) * width + torch.arange(width)
     beyond = columns >= rows.shape[-1]
-    near = rows.gather(-1, columns.masked_fill(beyond, 0).flatten(1)).view(columns.shape).float()
+    near = (
+        rows.gather(-1, columns.masked_fill(beyond, 0).flatten(1)).view(columns.shape).to(top.dtype)
+    )
     mass = _exp_(near - top.unsqueeze(-1)).masked_fill_(beyond, 0).double().cumsum(-1)
     return block * width + _find(mass, share.unsqueeze(-1) * mass[..., -1:]).squeeze(-1)
 
@@ -89,7 +91,7 @@ def _block_sums(rows: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """
     blocks = -(-rows.shape[-1] // width)
     sums = torch.empty((len(rows), blocks), dtype=torch.float64)
-    top = torch.empty((len(rows), 1))
+    top = torch.empty((len(rows), 1), dtype=working_dtype(rows.dtype))
     step = max(1, CHUNK // width)  # blocks at a time
     for part in _groups(len(rows), max(1, CHUNK // rows.shape[-1])):
         top[part] = rows[part].amax(-1, keepdim=True)

@@ -32,13 +32,14 @@ def gumbel_softmax(
     Computed in float32; differentiable, twice. hard: the one-hot of the largest entry (the first,
     among equals), with the soft gradient. size: the largest absolute value of the logits.
     """
+    y: Tensor
     if logits.device.type == "cuda":
-        y: Tensor = on_gpu(logits.device).gumbel_softmax(logits, tau, hard, noise, n)  # type: ignore[union-attr]
+        y = on_gpu(logits.device).gumbel_softmax(logits, tau, hard, noise, n)  # type: ignore[union-attr]
     elif kernel := fast.kernel(f"{__name__}.compiled"):
-        y = kernel.gumbel_softmax(logits.float(), tau, hard, noise, n)
+        y = kernel.gumbel_softmax(logits, tau, hard, noise, n)
     else:
-        y = chunked.gumbel_softmax(logits.float(), tau, hard, noise, n, size=size)
-    return y.to(logits.dtype)
+        y = chunked.gumbel_softmax(logits, tau, hard, noise, n, size=size)
+    return y
 
 
 @cache

@@ -6,6 +6,7 @@ noise comes from raw 31-bit integers, every step works in the output, and only y
 """
 
 from collections.abc import Iterator
+from functools import reduce
 from math import inf, log
 from typing import Any
 
@@ -25,45 +26,60 @@ SMALL = 32  # classes below which torch's reductions over rows are slower than o
 def gumbel_softmax(
     logits: Tensor, tau: float, hard: bool, noise: Noise, n: int = 1, *, size: float = inf
 ) -> Tensor:
-    """Samples `(n, *batch, K)` of float32 logits `(*batch, K)`; differentiable, twice.
+    """Samples `(n, *batch, K)` of single or half precision logits `(*batch, K)`, of their dtype.
 
-    size: a bound on the absolute values, where one is known.
+    Differentiable, twice. size: a bound on the absolute values, where one is known.
     """
     shape = (n, *logits.shape)
     rows = (logits if n == 1 else logits.expand(shape)).reshape(-1, shape[-1])
     source = noise.generator if noise.key is None else noise.streams(n, logits)
-    y: Tensor = _GumbelSoftmax.apply(rows, tau, hard, source, size)  # type: ignore[no-untyped-call]
-    return y.view(shape)
+    y, apart = _GumbelSoftmax.apply(rows, tau, hard, source, size)  # type: ignore[no-untyped-call]
+    points: Tensor = apart if hard or logits.dtype != y.dtype else y
+    return points.view(shape)
 
 
 class _GumbelSoftmax(torch.autograd.Function):
+    """y in float32, and apart from it the points, where they are hard or of half precision."""
+
     @staticmethod
     def forward(  # noqa: PLR0917 (`apply` knows no keywords)
         ctx: Any, logits: Tensor, tau: float, hard: bool, source: Source, size: float
-    ) -> Tensor:
-        y = torch.empty_like(logits)
-        points = torch.empty_like(y) if hard else y
+    ) -> tuple[Tensor, Tensor]:
+        y = torch.empty_like(logits, dtype=torch.float32)
+        single = logits.dtype == y.dtype
+        points = torch.empty_like(logits) if hard or not single else y
         draw = exponentials(y, source)
         with no_autocast(y):
             for x, soft, out in _chunks(logits, y, points):
                 torch.sub(x, draw(soft).log_(), out=soft)
                 if hard:  # before a large tau makes equals of all
-                    _onehot(soft, out)
+                    _onehot(soft, out if single else torch.empty_like(soft), out)
                 _softmax_(soft, tau, size + LARGEST_GUMBEL)
+                if not (hard or single):
+                    out.copy_(soft)
+        # y is an output beside the points, so that second derivatives find where it came from.
         ctx.save_for_backward(y)
-        ctx.tau = tau
-        return points
+        ctx.tau, ctx.dtype = tau, logits.dtype
+        ctx.set_materialize_grads(False)
+        return y, logits.new_empty(0) if points is y else points
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, to_y: Tensor | None, to_points: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         (y,) = ctx.saved_tensors
+        grad = reduce(torch.add, [g for g in (to_y, to_points) if g is not None])
         if torch.is_grad_enabled():  # a second derivative is wanted: the formula, differentiable
-            return y * (grad - (grad * y).sum(-1, keepdim=True)) / ctx.tau, *[None] * 4
-        out = torch.empty_like(y)
+            out = y * (grad - (grad * y).sum(-1, keepdim=True)) / ctx.tau
+            return out.to(ctx.dtype), *[None] * 4
+        out = torch.empty_like(y, dtype=ctx.dtype)
         with no_autocast(y):
             for g, p, o in _chunks(grad, y, out):
-                _softmax_backward(g, p, o).div_(ctx.tau)
-        return out, None, None, None, None
+                wide = o if o.dtype == p.dtype else torch.empty_like(p)
+                _softmax_backward(g.to(p.dtype), p, wide).div_(ctx.tau)
+                if wide is not o:
+                    o.copy_(wide)
+        return out, *[None] * 4
 
 
 def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -73,10 +89,13 @@ def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(torch.split(t, rows) for t in tensors), strict=True)
 
 
-def _onehot(z: Tensor, out: Tensor) -> None:
-    torch.ge(z, out.copy_(_row_max(z).expand_as(z)), out=out)
-    if int(out.sum()) != len(out):  # equals among the largest: the first one wins
-        out.zero_().scatter_(-1, z.argmax(-1, keepdim=True), 1.0)
+def _onehot(z: Tensor, room: Tensor, out: Tensor) -> None:
+    """room: of the dtype of z, which may be out."""
+    torch.ge(z, room.copy_(_row_max(z).expand_as(z)), out=room)
+    if int(room.sum()) != len(room):  # equals among the largest: the first one wins
+        room.zero_().scatter_(-1, z.argmax(-1, keepdim=True), 1.0)
+    if room is not out:
+        out.copy_(room)
 
 
 def _softmax_(z: Tensor, tau: float, size: float) -> None:

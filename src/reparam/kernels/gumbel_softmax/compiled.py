@@ -7,7 +7,6 @@ the same key. One pass over the logits draws the sample, one over y pulls a grad
 from functools import reduce
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,51 +17,66 @@ CHUNK = 2**18  # elements of one call; strided tensors are copied by as many
 
 
 def gumbel_softmax(logits: Tensor, tau: float, hard: bool, noise: Noise, n: int = 1) -> Tensor:
-    """Samples `(n, *batch, K)` of float32 logits `(*batch, K)`; differentiable, twice."""
+    """Samples `(n, *batch, K)` of single or half precision logits `(*batch, K)`, of their dtype.
+
+    Differentiable, twice.
+    """
     shape = (n, *logits.shape)
     # An expansion's derivative is a sum, which copies even where there is nothing to add.
     rows = (logits if n == 1 else logits.expand(shape)).reshape(-1, shape[-1])
     streams = noise.streams(n, logits)
-    y, hot = _GumbelSoftmax.apply(rows, tau, hard, streams)  # type: ignore[no-untyped-call]
-    points: Tensor = hot if hard else y
+    y, apart = _GumbelSoftmax.apply(rows, tau, hard, streams)  # type: ignore[no-untyped-call]
+    points: Tensor = apart if hard or logits.dtype != y.dtype else y
     return points.view(shape)
 
 
 class _GumbelSoftmax(torch.autograd.Function):
+    """y in float32, and apart from it the points, where they are hard or of half precision."""
+
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, tau: float, hard: bool, streams: tuple[Tensor, int]
     ) -> tuple[Tensor, Tensor]:
         rows, classes = x.shape
-        y, hot = x.new_empty(rows, classes), x.new_empty(rows if hard else 0, classes)
+        y = x.new_empty(rows, classes, dtype=torch.float32)
+        single = x.dtype == y.dtype
+        points = x.new_empty(rows if hard or not single else 0, classes)
         starts, each = streams[0].numpy(), streams[1]
         sample = sample_narrow if classes < WIDE else sample_wide
-        logits, points, marks = (t.detach().numpy() for t in (x, y, hot))
         for part in _parts(rows, classes):
             place = part.start, starts, each, column_bits(classes)
-            sample(np.ascontiguousarray(logits[part]), tau, place, points[part], marks[part])
-        # y is an output beside the one-hot, so that second derivatives find where it came from.
+            soft = y[part]
+            hot = points[part] if single else y.new_empty(len(soft) if hard else 0, classes)
+            sample(_array(x[part]), tau, place, soft.numpy(), hot.numpy())
+            if not single:
+                points[part] = hot if hard else soft
+        # y is an output beside the points, so that second derivatives find where it came from.
         ctx.save_for_backward(y)
-        ctx.tau = tau
+        ctx.tau, ctx.dtype = tau, x.dtype
         ctx.set_materialize_grads(False)
-        return y, hot
+        return y, points
 
     @staticmethod
     def backward(
-        ctx: Any, to_y: Tensor | None, to_hot: Tensor | None
+        ctx: Any, to_y: Tensor | None, to_points: Tensor | None
     ) -> tuple[Tensor, None, None, None]:
         (y,) = ctx.saved_tensors
-        grad = reduce(torch.add, [g for g in (to_y, to_hot) if g is not None])
+        grad = reduce(torch.add, [g for g in (to_y, to_points) if g is not None])
         if torch.is_grad_enabled():  # a second derivative is wanted: the formula, differentiable
             out = y * (grad - (grad * y).sum(-1, keepdim=True)) / ctx.tau
-        else:
-            out = torch.empty_like(y)
-            arriving, points, leaving = (t.detach().numpy() for t in (grad, y, out))
-            for part in _parts(*y.shape):
-                pull_back(
-                    np.ascontiguousarray(arriving[part]), points[part], ctx.tau, leaving[part]
-                )
+            return out.to(ctx.dtype), None, None, None
+        out = torch.empty_like(y, dtype=ctx.dtype)
+        for part in _parts(*y.shape):
+            wide = out[part] if out.dtype == y.dtype else torch.empty_like(y[part])
+            pull_back(_array(grad[part]), y[part].detach().numpy(), ctx.tau, wide.numpy())
+            if out.dtype != y.dtype:
+                out[part] = wide
         return out, None, None, None
+
+
+def _array(x: Tensor) -> Any:
+    """The same in float32 and in rows, as numpy has it."""
+    return x.detach().float().contiguous().numpy()
 
 
 def _parts(rows: int, classes: int) -> list[slice]:
