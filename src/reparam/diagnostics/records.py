@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ def observation(record: Mapping[str, Any]) -> tuple[int, dict[str, float]]:
     """
     values = _named(record)
     signs = {k: float(v) for k, v in values.items() if _is_sign(k) and _is_number(v)}
-    if {"relaxed", "bound"} <= values.keys():  # of a test: the two differ in the reconstruction
-        signs.setdefault("gap", float(values["relaxed"]) - float(values["bound"]))
+    ends = [float(values[k]) for k in ("relaxed", "bound") if _is_number(values.get(k))]
+    if len(ends) == 2:  # of a test: the two differ in the reconstruction
+        signs.setdefault("gap", ends[0] - ends[1])
     return int(float(values["step"])), signs
 
 
@@ -34,13 +36,14 @@ def read(path: Path) -> list[Record]:
     Oldest first.
 
     Raises:
-        ValueError: if there are none, or they have no `step` or none of the known signs.
+        ValueError: if there are none, they have no `step` or none of the known signs, or a line
+            cannot be read.
         ImportError: if there are TensorBoard events, and tensorboard is missing.
     """
     file = next((path / name for name in FILES if (path / name).exists()), path)
     records = list(_records(file))
     names = sorted({name for record in records for name in record})
-    if not records or not all(_is_number(_named(record).get("step")) for record in records):
+    if not records or not all(_is_step(_named(record).get("step")) for record in records):
         raise ValueError(
             f"doctor: expected records with a step in {file}, got {len(records)} records of "
             f"{', '.join(names) or 'nothing'}"
@@ -60,7 +63,7 @@ def _records(file: Path) -> Iterator[Record]:
             f"doctor: expected a folder with {', '.join(FILES)} or TensorBoard events, or such a "
             f"file, got {file}"
         )
-    return _csv(file) if file.suffix == ".csv" else _json_lines(file)
+    return _csv(file) if file.suffix == ".csv" else json_lines(file)
 
 
 def _events(folder: Path) -> Iterator[Record]:
@@ -82,22 +85,36 @@ def _events(folder: Path) -> Iterator[Record]:
         yield {"step": step, "split": prefix, **values}
 
 
-def _json_lines(file: Path) -> Iterator[Record]:
-    """Every whole line; a last one cut short by a crash is left out."""
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+def json_lines(file: Path) -> Iterator[Record]:
+    """Every whole line; blank ones are left out, and a last one cut short by a crash.
+
+    Raises:
+        ValueError: if another is no object of JSON.
+    """
+    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
-        except ValueError:
-            return
+            record = json.loads(line.strip() or "{}")
+        except (ValueError, RecursionError):
+            if number == len(lines):
+                return
+            record = None
         if not isinstance(record, dict):
-            return
-        yield record
+            raise ValueError(  # noqa: TRY004 (of a file)
+                f"{file}: expected an object of JSON in each line, got {line[:40]!r} in line "
+                f"{number}; remove it"
+            )
+        if record:
+            yield record
 
 
 def _csv(file: Path) -> Iterator[Record]:
     with file.open(newline="", encoding="utf-8", errors="replace") as lines:
-        for row in csv.DictReader(lines):
-            yield {k: v for k, v in row.items() if k and v not in ("", None)}
+        try:
+            for row in csv.DictReader(lines):
+                yield {k: v for k, v in row.items() if k and v not in ("", None)}
+        except csv.Error as error:
+            raise ValueError(f"doctor: expected CSV, got {file}: {error}") from None
 
 
 def _named(record: Mapping[str, Any]) -> Record:
@@ -108,9 +125,13 @@ def _is_sign(name: str) -> bool:
     return name in NAMES or name.endswith("_moves")
 
 
-def _is_number(value: object) -> bool:
+def _is_step(value: Any) -> bool:
+    return _is_number(value) and isfinite(float(value))
+
+
+def _is_number(value: Any) -> bool:
     try:
-        float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        float(value)
+    except (OverflowError, TypeError, ValueError):
         return False
     return True

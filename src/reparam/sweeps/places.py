@@ -79,7 +79,7 @@ def place(cluster: str | None, jobs: int | None, slurm: Mapping[str, Any], out: 
 
 def _joblib(calls: Sequence[Any], backend: str, jobs: int, client: Any) -> Iterator[str]:
     joblib = import_module("joblib")  # an extra
-    with client, joblib.parallel_config(backend=backend, n_jobs=jobs):
+    with client, joblib.parallel_config(backend=backend, n_jobs=min(jobs, len(calls) or 1)):
         parallel = joblib.Parallel(
             return_as="generator_unordered", batch_size=1, pre_dispatch="all"
         )

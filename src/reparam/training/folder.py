@@ -1,12 +1,15 @@
 """The run folder: config, metrics, checkpoint, report; each is written whole or not at all."""
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import torch
+
+from reparam.diagnostics.records import json_lines
+from reparam.report.whole import write_whole
 
 
 class RunError(RuntimeError):
@@ -50,16 +53,22 @@ class RunFolder:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint."""
-        write_whole(self.checkpoint, lambda file: torch.save(state, file))
+        try:
+            write_whole(self.checkpoint, lambda file: torch.save(state, file))
+        except RuntimeError as error:
+            # torch's writer stumbles over a file cut short, and hides why it was.
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The checkpoint, if there is one."""
         if not self.checkpoint.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(
-                self.checkpoint, map_location=device, weights_only=True
-            )
+            with catch_warnings():
+                simplefilter("ignore")  # what torch warns of, it refuses next
+                state: dict[str, Any] = dict(
+                    torch.load(self.checkpoint, map_location=device, weights_only=True)
+                )
         except Exception as error:
             raise RunError(
                 f"{self.checkpoint}: expected a checkpoint, got a file that torch cannot read "
@@ -71,11 +80,13 @@ class RunFolder:
         """The metrics, oldest first; a last line cut short by a crash is left out."""
         if not self.metrics.exists():
             return
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                return
+        for record in json_lines(self.metrics):
+            if not (isinstance(record.get("step"), int) and isinstance(record.get("split"), str)):
+                raise RunError(
+                    f"{self.metrics}: expected records with a step and a split, got {record}; "
+                    "remove it"
+                )
+            yield record
 
     def forget_after(self, step: int) -> None:
         """Drop the records of steps that will be taken again."""
@@ -87,13 +98,3 @@ class RunFolder:
         """Append one line of metrics."""
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write beside the file, then put it in its place: a crash leaves the old one or the new."""
-    partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
