@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import signal
+from unittest import mock
 
 import pytest
 import torch
@@ -49,6 +50,12 @@ def refused(outcome, message: str, status: int = 2) -> None:
     [
         *(({k: 0}, f"--{k.replace('_', '-')}: expected at least 1, got 0") for k in COUNTS),
         ({"classes": 1}, "--classes: expected at least 2, got 1"),
+        ({"classes": 2**31}, "--classes: expected at most 2147483647, got 2147483648"),
+        ({"epochs": "9" * 400}, "--epochs: expected at most 2147483647, got 9{400}"),
+        ({"free_bits": "1e400"}, "--free-bits: expected at most 2147483647, got inf"),
+        ({"threads": 1025}, "--threads: expected at most 1024, got 1025"),
+        ({"devices": 1025}, "--devices: expected at most 1024, got 1025"),
+        ({"data": ""}, "expected digits, mnist, or a path .*, got ''"),
         ({"lr": 0}, "--lr: expected a positive number below 1e37, got 0.0"),
         ({"lr": "nan"}, "--lr: expected a positive number below 1e37, got nan"),
         ({"free_bits": "nan"}, "--free-bits: expected at least 0, got nan"),
@@ -97,6 +104,22 @@ def test_a_bad_argument_is_refused_before_any_file_is_made(changed, message, her
 def test_a_bad_command_is_refused(command, message, here):
     """In the same form as a bad option."""
     refused(reparam(*command.split()), message)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "status"),
+    [
+        (KeyError("x"), "unexpected KeyError: 'x'; --debug shows where", 1),
+        (MemoryError(), "expected less work at a time, got out of memory: .*; ask for less", 1),
+        (RuntimeError("can't allocate memory: 9 bytes"), "expected less .*: 9 bytes; ask .*", 1),
+    ],
+)
+def test_even_the_unforeseen_is_one_line(error, message, status, here, monkeypatch):
+    """With the way to its traceback; and what has no memory says so."""
+    monkeypatch.setattr("reparam.recipes.lookup.prepared", mock.Mock(side_effect=error))
+    refused(reparam("train", "vae", "--data", "tiny.npy"), message, status)
+    with pytest.raises(type(error)):
+        reparam("train", "vae", "--data", "tiny.npy", "--debug")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

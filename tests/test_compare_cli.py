@@ -141,6 +141,7 @@ def test_two_processes_say_the_same(here):
             "--problem own.py:raising",
             r"--problem: .* make q and cost, got KeyError: 'no' \(own.py, line 43\)",
         ),
+        ("--problem leaves.py", "--problem: .*, got leaves.py, which raises SystemExit: 3"),
         ("rlo --problem bits3", "estimator: expected one of .*; did you mean 'rloo'.*"),
         ("--problem bits3 --n 1,x", "--n: expected integers with commas, .*, got '1,x'"),
         ("--problem bits3 --n 0", "n: expected an integer >= 1, got 0"),
@@ -157,6 +158,7 @@ def test_two_processes_say_the_same(here):
 def test_bad_arguments_are_refused(command, message, here):
     """Status 2, and one line."""
     (here / "broken.py").write_text("x\n")
+    (here / "leaves.py").write_text("raise SystemExit(3)\n")
     outcome = reparam("compare", *shlex.split(command))
     assert (outcome.status, outcome.out) == (2, ""), outcome
     assert re.fullmatch(rf"reparam: {message}\n", outcome.err), outcome.err

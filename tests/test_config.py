@@ -82,6 +82,8 @@ def test_the_config_of_a_run_repeats_it(here):
     [
         ("", "run.toml: model: expected one of discrete-vae, .*, got None"),
         ('model = "vea"', "model: expected one of .*, got 'vea'; did you mean 'vae'?"),
+        ('model = ["vae"]', r"model: expected one of .*, got \['vae'\]"),
+        ("model = " + "[" * 9_000, "--config: expected a TOML or .json file, .*recursion"),
         ('model = "vae"\nepoch = 1', "expected one of .*, got 'epoch'; did you mean 'epochs'?"),
         ('model = "vae"\nepochs = "1"', "run.toml: epochs: expected an integer, got '1'"),
         ('model = "vae"\nepochs = 1.5', "run.toml: epochs: expected an integer, got 1.5"),

@@ -149,9 +149,9 @@ def test_an_observation_is_made_of_numbers_with_known_names():
     [
         ("", "expected records with a step in .*, got 0 records of nothing"),
         ('{"loss": 1}\n', "expected records with a step in .*, got 1 records of loss"),
-        ("[1]\n", "expected records with a step in .*, got 0 records of nothing"),
         ('{"step": "x", "loss": 1}\n', "expected records with a step in .*, got 1 .* loss, step"),
         ('{"step": NaN, "loss": 1}\n', "expected records with a step in .*, got 1 .* loss, step"),
+        ('{"step": 1e999, "loss": 1}\n', "expected records with a step in .*, got 1 .* loss, step"),
         ('{"step": 1, "x": 2}\n', "expected columns among loss, .* in .*, got step, x"),
     ],
 )

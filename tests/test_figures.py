@@ -188,6 +188,9 @@ def test_unknown_figures_and_folders_are_refused(tmp_path):
     outcome = reparam("figures", "--only", "gumble", "--out", tmp_path / "a")
     assert outcome.status == 2
     assert "--only: expected names among paths, gumbel, " in outcome.err
+    outcome = reparam("figures", "--seed", -1, "--out", tmp_path / "a")
+    assert (outcome.status, outcome.err.count("\n")) == (2, 1)
+    assert "--seed: expected an integer from 0 to 2^63 - 1, got -1" in outcome.err
     (tmp_path / "file").touch()
     outcome = reparam("figures", "--only", "gumbel", "--out", tmp_path / "file")
     assert outcome.status == 2

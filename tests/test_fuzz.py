@@ -3,7 +3,12 @@
 import errno
 import gzip
 import io
+import math
 import os
+import shutil
+import signal
+import tracemalloc
+import zipfile
 from pathlib import Path
 from unittest import mock
 
@@ -17,9 +22,15 @@ from PIL import Image
 from data_cases import idx, pixels
 from reparam.data import DataError, load
 from reparam.data.idx import read_idx
+from reparam.diagnostics.doctor import examine
 from reparam.recipes import MODELS
 from reparam.training.folder import RunError, RunFolder
-from tiny_runs import reparam
+from tiny_runs import options, reparam, write_images
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None
 
 # Examples come from a fixed seed, so that a run is repeated by running it again.
 repeated = settings(
@@ -121,6 +132,7 @@ def test_a_senseless_command_is_refused_in_one_line(tmp_path, words):
         assert outcome.err.startswith("reparam: ")
         assert outcome.err.count("\n") == 1
         assert "Traceback" not in outcome.err
+        assert "unexpected" not in outcome.err
 
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -147,6 +159,174 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_old_one(tmp_path):
     with pytest.raises(OSError, match="No space"):
         folder.save({"step": 2})
     assert folder.load("cpu")["step"] == 1
+    assert not folder.checkpoint.with_name("checkpoint.pt.part").is_symlink()
+
+
+@pytest.mark.skipif(resource is None, reason="needs limits on the size of files")
+def test_a_checkpoint_cut_short_by_the_disk_says_so(tmp_path):
+    """Not what torch's writer makes of it; and the old checkpoint stays, and what was written not.
+
+    Half a file fits here, as on a disk that is nearly full.
+    """
+    folder = RunFolder(tmp_path)
+    folder.save({"step": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            folder.save({"step": 2, "tensor": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert folder.load("cpu")["step"] == 1
+    assert list(tmp_path.iterdir()) == [folder.checkpoint]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of which every test damages a copy, and the command that made it."""
+    place = tmp_path_factory.mktemp("fuzz")
+    command = options("vae", data=write_images(place / "tiny.npy"), epochs=1, iw_samples=1)
+    assert reparam(*command, "--out", place / "run").status == 0
+    return place / "run", command
+
+
+def resumed(run, folder):
+    """What the program says of a copy, with one line of it if it fails."""
+    outcome = reparam(*run[1], "--out", folder, "--resume")
+    assert outcome.err.count("\n") == (outcome.status != 0)
+    assert "unexpected" not in outcome.err
+    return outcome
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: torch.ones(3),
+        lambda state: [1],
+        lambda state: None,
+        lambda state: {},
+        *(lambda state, v=v: {**state, "step": v} for v in (-1, 10**9, math.inf, math.nan, "x")),
+        *(
+            lambda state, k=k: {**state, k: torch.ones(2)}
+            for k in ("task", "optimizer", "averages")
+        ),
+        *(lambda state, k=k: {**state, k: {}} for k in ("task", "optimizer", "averages")),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(change, run, tmp_path):
+    """By its name, whatever it holds; nothing is changed."""
+    folder = RunFolder(Path(shutil.copytree(run[0], tmp_path / "run")))
+    folder.save(change(folder.load("cpu")))
+    metrics = folder.metrics.read_bytes()
+    outcome = resumed(run, folder.path)
+    assert outcome.status == 1
+    assert f"{folder.checkpoint}: expected a checkpoint" in outcome.err
+    assert folder.metrics.read_bytes() == metrics
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "status"),
+    [
+        ("metrics.jsonl", b"\xff\xfe\n", 1),
+        ("metrics.jsonl", b"[1]\n", 1),
+        ("metrics.jsonl", b'{"step": 1}\n', 1),
+        ("metrics.jsonl", b'{"step": Infinity, "split": "train"}\n', 1),
+        (
+            "metrics.jsonl",
+            b'{"step": 1, "split": "train"}\n{"st\n{"step": 2, "split": "train"}\n',
+            1,
+        ),
+        ("metrics.jsonl", b"[" * 50_000 + b"\n", 1),
+        ("metrics.jsonl", b'{"step": 1, "split": "train"}\n\n{"step": 2, "spl', 0),
+        ("metrics.jsonl", b'{"step": 1, "split": "vitals", "kl": "x"}\n', 0),
+        ("config.json", b"\xff", 2),
+        ("config.json", b"[" * 50_000, 2),
+        ("config.json", b'{"model": ["vae"]}', 2),
+    ],
+)
+def test_a_damaged_run_folder_is_refused_or_resumed(file, content, status, run, tmp_path):
+    """A last line cut short and blank ones are left out; anything else is for a person to mend."""
+    folder = RunFolder(Path(shutil.copytree(run[0], tmp_path / "run")))
+    (folder.path / file).write_bytes(content)
+    outcome = resumed(run, folder.path)
+    assert outcome.status == status
+    assert not status or (str(folder.path / file) in outcome.err and "expected" in outcome.err)
+    assert status == 0 or (folder.path / file).read_bytes() == content
+
+
+LOGS = {
+    "jsonl": b'{"step": 1, "kl": 0.5}\n{"step": 2, "kl": 1e3, "split": "failure"}\n{"step": 30}\n',
+    "csv": b"step,train/kl,relaxed,bound\n1,0.5,2,1\n2,nan,,\n",
+}
+
+ODD = [b"Infinity", b"NaN", b"1e999", b"9" * 400, b"null", b"[1]", b'"x"', b"\0", b"\n", b""]
+
+
+@st.composite
+def logs(draw):
+    """The kind of a log, and a damaged one with words put in that mean something to its readers."""
+    kind = draw(st.sampled_from(sorted(LOGS)))
+    content = bytearray(LOGS[kind])
+    for _ in range(draw(st.integers(1, 3))):
+        at, end = sorted(draw(st.integers(0, len(content))) for _ in range(2))
+        content[at : draw(st.sampled_from([at, end]))] = draw(st.sampled_from(ODD))
+    return kind, bytes(content)
+
+
+@given(logs())
+@repeated
+def test_a_damaged_log_is_judged_or_refused(tmp_path, log):
+    """Nothing but a ValueError that names the file."""
+    kind, content = log
+    path = tmp_path / f"metrics.{kind}"
+    path.write_bytes(content)
+    try:
+        examine(path)
+    except ValueError as refusal:
+        assert str(path) in str(refusal)  # noqa: PT017 (or nothing is raised)
+        assert "expected" in str(refusal)  # noqa: PT017
+
+
+def test_a_long_field_of_csv_is_refused(tmp_path):
+    """Python's reader has a limit, with an error of its own."""
+    path = tmp_path / "metrics.csv"
+    path.write_text(f"step,kl\n1,{'x' * 200_000}\n")
+    with pytest.raises(ValueError, match=f"expected CSV, got {path}: field larger"):
+        examine(path)
+
+
+def test_a_bomb_is_not_unpacked(tmp_path):
+    """A file says how much it holds; what decompresses to more takes no more memory than that."""
+    zeros = bytes(50_000_000)
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(FILES["idx"] + zeros))
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train.npy", zeros)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"expected 36 bytes .*, got more; .*overlong"):
+            read_idx(tmp_path / "bomb.gz")
+        with pytest.raises(DataError, match="numpy refuses: the magic string is not correct"):
+            load(tmp_path / "bomb.npz")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_numpy_and_pillow_warn_of_is_refused_or_right(tmp_path):
+    """In one line of the library's, for here a warning is an error."""
+    np.save(tmp_path / "huge.npy", np.full((4, 3, 3), 1e300))
+    with pytest.raises(DataError, match="got 0 NaN and 27 values outside"):
+        load(tmp_path / "huge.npy")
+    for number in range(4):
+        picture = Image.new("P", (3, 3), number)
+        picture.putpalette([number, 2, 3] * 256)
+        picture.save(tmp_path / f"{number}.png", transparency=bytes(range(256)))
+    assert load(tmp_path).shape == (3, 3, 3)
+    bound = mock.patch.object(Image, "MAX_IMAGE_PIXELS", 8)
+    with bound, pytest.raises(DataError, match="could be decompression bomb"):
+        load(tmp_path)
 
 
 class Trap:

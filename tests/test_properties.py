@@ -1,9 +1,8 @@
 """What holds for every public operation, at any shape, dtype, temperature, mask and key.
 
-Hypothesis looks for the case that does not: `HYPOTHESIS_PROFILE=long` looks for longer.
+Hypothesis looks for the case that does not.
 """
 
-import os
 from pathlib import Path
 
 import pytest
@@ -16,36 +15,7 @@ from acceptance import seeded
 from reparam import functional as F
 from reparam.noise import Noise
 from sampler_cases import every_distribution
-
-settings.register_profile("short", max_examples=60, deadline=None, derandomize=True)
-settings.register_profile("long", max_examples=2_000, deadline=None)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
-
-DTYPES = st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64])
-BATCHES = st.lists(st.integers(0, 3), max_size=3)
-FULL_BATCHES = st.lists(st.integers(1, 3), max_size=3)  # torch's OneHotCategorical takes no empty
-TAUS = st.sampled_from([0.0, 1e-40, 1e-6, 1e-3, 0.1, 0.5, 1.0, 3.0, 1e3, 1e30])
-SEEDS = st.integers(0, 2**63 - 1)
-
-
-@st.composite
-def logits(draw, square=False, positive_tau=False):
-    """A leaf of logits `(*batch, K)`, at most as large as its dtype holds well."""
-    dtype, batch, classes = draw(DTYPES), draw(BATCHES), draw(st.integers(1, 6))
-    scale = draw(st.sampled_from([0.0, 0.1, 1.0, 30.0, 1e4]))
-    shape = [*batch, classes, classes] if square else [*batch, classes]
-    values = torch.randn(shape, generator=seeded(draw(st.integers(0, 999)))) * scale
-    return values.to(dtype).requires_grad_()
-
-
-@st.composite
-def masks(draw, z):
-    """True somewhere in each row of z, or no mask."""
-    if not draw(st.booleans()):
-        return None
-    chosen = torch.rand(z.shape, generator=seeded(draw(st.integers(0, 999)))) < 0.5
-    chosen[..., draw(st.integers(0, z.shape[-1] - 1))] = True
-    return chosen
+from strategies import BATCHES, FULL_BATCHES, SEEDS, TAUS, logits, masks
 
 
 def off(dtype, classes):

@@ -34,6 +34,8 @@ def figures(
     with reported(debug) as stage:
         from reparam.figures.write import chosen, write_figure, write_index  # noqa: PLC0415 (torch)
 
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"--seed: expected an integer from 0 to 2^63 - 1, got {seed}")
         names = chosen(only or [])
         make(out)
         found = {}

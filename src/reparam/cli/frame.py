@@ -46,9 +46,11 @@ def reported(debug: bool) -> Iterator[Stage]:
             fail(str(error), 1, alone=True)
         if isinstance(error, DataError):
             fail(str(error), 1)
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            fail(f"expected less work at a time, got out of memory: {error}; ask for less", 1)
         if isinstance(error, ValueError | TypeError | OSError | ImportError | RuntimeError):
             fail(str(error), stage.status)
-        raise
+        fail(f"unexpected {type(error).__name__}: {error}; --debug shows where", 1)
 
 
 def fail(message: str, status: int, *, alone: bool = False) -> NoReturn:

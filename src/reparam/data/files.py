@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings, simplefilter
 
 import torch
 from torch import Tensor
@@ -76,7 +77,7 @@ def _arrays(path: Path) -> "list[NDArray[Any]]":
             loaded = numpy.load(file, allow_pickle=False)
             if isinstance(loaded, numpy.ndarray):
                 return [loaded]
-            return [loaded[key] for key in _keys(loaded.files, path)]
+            return [_member(loaded, key) for key in _keys(loaded.files, path)]
     except DataError:
         raise
     except Exception as error:  # damaged bytes fail in numpy, zipfile, zlib, tokenize, struct, ...
@@ -84,6 +85,14 @@ def _arrays(path: Path) -> "list[NDArray[Any]]":
             f"{path}: expected arrays of numbers as numpy.save or numpy.savez writes them, "
             f"got a file that numpy refuses: {error}"
         ) from error
+
+
+def _member(archive: Any, key: str) -> "NDArray[Any]":
+    """Return an array of an archive: numpy itself would return the bytes of what is none."""
+    numpy = optional("numpy", "a NumPy file")
+    with archive.zip.open(f"{key}.npy") as file:
+        array: NDArray[Any] = numpy.lib.format.read_array(file, allow_pickle=False)
+        return array
 
 
 def _keys(names: Sequence[str], path: Path) -> Sequence[str]:
@@ -107,7 +116,8 @@ def _from_array(array: "NDArray[Any]", path: Path) -> Tensor:
     if array.dtype == numpy.uint8:
         return from_bytes(_channels_first(torch.from_numpy(_full_range(array, path)), path))
     # NumPy converts, because torch refuses some float types and foreign byte orders.
-    return _channels_first(torch.from_numpy(array.astype(numpy.float32)), path)
+    with numpy.errstate(over="ignore"):  # what is infinite then is refused then
+        return _channels_first(torch.from_numpy(array.astype(numpy.float32)), path)
 
 
 def _full_range(array: "NDArray[Any]", path: Path) -> "NDArray[Any]":
@@ -160,8 +170,11 @@ def _picture(path: Path) -> Tensor:
     """Return one picture as bytes of shape (C, H, W)."""
     library = optional("PIL.Image", "a folder of pictures")
     try:
-        with library.open(path) as picture:
-            return _pixels(picture, path)
+        with catch_warnings():
+            simplefilter("ignore")  # of palettes and broken remarks: the pixels are what counts
+            simplefilter("error", library.DecompressionBombWarning)
+            with library.open(path) as picture:
+                return _pixels(picture, path)
     except DataError:
         raise
     except Exception as error:  # each of Pillow's formats has failures of its own

@@ -9,6 +9,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ IMAGES, LABELS = 3, 1
 """How many dimensions a file of each has."""
 DIMENSIONS = {IMAGES: "3 dimensions (count, height, width)", LABELS: "1 dimension (count)"}
 GZIP_MAGIC = b"\x1f\x8b"
+CHUNK = 1 << 20
+"""Bytes at a time."""
 
 
 def read_idx(path: Path, rank: int = IMAGES) -> Tensor:
@@ -28,25 +31,39 @@ def read_idx(path: Path, rank: int = IMAGES) -> Tensor:
     Raises:
         DataError: if the file is corrupt, truncated, overlong, or holds something else.
     """
-    return parse_idx(unzipped(path), path, rank)
+    header = 4 + 4 * rank
+    announced = math.prod(_shape(unzipped(path, header), path, rank))
+    # A byte more shows an overlong file, which may decompress to any size.
+    return parse_idx(unzipped(path, header + announced + 1), path, rank)
 
 
-def unzipped(path: Path) -> bytes:
+def unzipped(path: Path, most: float = math.inf) -> bytes:
     """Return the content of a file, decompressed if it is gzip, whatever its name.
+
+    most: how many bytes to stop after.
 
     Raises:
         DataError: if it starts as gzip but does not decompress to the end.
     """
-    content = path.read_bytes()
-    if not content.startswith(GZIP_MAGIC):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (EOFError, OSError, zlib.error) as error:
-        raise DataError(
-            f"{path}: expected a whole gzip file, got {len(content)} bytes that do not "
-            f"decompress ({error}); fetch the file again"
-        ) from error
+    with path.open("rb") as file:
+        if file.peek(2)[:2] != GZIP_MAGIC:
+            return _start(file, most)
+        try:
+            with gzip.open(file) as content:
+                return _start(cast(BinaryIO, content), most)
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError(
+                f"{path}: expected a whole gzip file, got {path.stat().st_size} bytes that do not "
+                f"decompress ({error}); fetch the file again"
+            ) from error
+
+
+def _start(file: BinaryIO, most: float) -> bytes:
+    """The first bytes of a file, in pieces: only what is there takes memory."""
+    content = bytearray()
+    while piece := file.read(int(min(most - len(content), CHUNK))):
+        content += piece
+    return bytes(content)
 
 
 def parse_idx(content: bytes, where: Path | str, rank: int = IMAGES) -> Tensor:
@@ -62,6 +79,13 @@ def parse_idx(content: bytes, where: Path | str, rank: int = IMAGES) -> Tensor:
     >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]), "tiny", LABELS)
     tensor([7, 9], dtype=torch.uint8)
     """
+    shape, header = _shape(content, where, rank), 4 + 4 * rank
+    _check_length(shape, len(content) - header, where)
+    # A copy, because torch warns of memory that Python will not let it write.
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header).view(shape)
+
+
+def _shape(content: bytes, where: Path | str, rank: int) -> tuple[int, ...]:
     _check_magic(content[:4], where, rank)
     header = 4 + 4 * rank
     if len(content) < header:
@@ -69,10 +93,7 @@ def parse_idx(content: bytes, where: Path | str, rank: int = IMAGES) -> Tensor:
             f"{where}: expected a header of {header} bytes, got {len(content)}; "
             "the file is truncated, fetch it again"
         )
-    shape = struct.unpack(f">{rank}I", content[4:header])
-    _check_length(shape, len(content) - header, where)
-    # A copy, because torch warns of memory that Python will not let it write.
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header).view(shape)
+    return struct.unpack(f">{rank}I", content[4:header])
 
 
 def _check_magic(magic: bytes, where: Path | str, expected: int) -> None:
@@ -97,8 +118,8 @@ def _check_length(shape: tuple[int, ...], got: int, where: Path | str) -> None:
     if expected == 0:
         raise DataError(f"{where}: expected at least one example, got dimensions {shape}")
     if got != expected:
-        state = "truncated" if got < expected else "overlong"
+        state, found = ("truncated", got) if got < expected else ("overlong", "more")
         raise DataError(
-            f"{where}: expected {expected} bytes of values for dimensions {shape}, got {got}; "
+            f"{where}: expected {expected} bytes of values for dimensions {shape}, got {found}; "
             f"the file is {state}, fetch it again"
         )

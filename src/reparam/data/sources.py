@@ -54,7 +54,7 @@ def _read(source: str | Path, cache: Path | None) -> Images:
     if isinstance(source, str) and source in NAMED:
         return NAMED[source](cache)
     path = Path(source).expanduser()
-    if path.is_dir():
+    if source != "" and path.is_dir():
         return idx_folder(path) if has_idx(path) else picture_folder(path)
     if path.is_file():
         return array_file(path)
@@ -67,4 +67,4 @@ def _read(source: str | Path, cache: Path | None) -> Images:
 def _did_you_mean(path: Path) -> str:
     siblings = [str(near) for near in path.parent.iterdir()] if path.parent.is_dir() else []
     close = get_close_matches(str(path).lower(), [*NAMED, *siblings], n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    return f"; did you mean '{close[0]}'?" if close and close[0] != str(path) else ""

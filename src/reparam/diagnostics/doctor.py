@@ -73,7 +73,7 @@ def examination(subject: str, records: Iterable[Record]) -> Examination:
     found = dict(monitor.standing)
     for record in records:
         if record.get("split") == "failure":
-            found[NOT_FINITE.symptom] = NOT_FINITE.diagnosis(record["message"])
+            found[NOT_FINITE.symptom] = NOT_FINITE.diagnosis(str(record.get("message", "")))
     last = max((step for step, _ in judged), default=0)
     return Examination(subject, list(found.values()), len(judged), last)
 

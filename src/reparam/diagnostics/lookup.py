@@ -101,7 +101,7 @@ def _imported(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.resolve().parent))  # for what lies beside it
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(
             f"--problem: expected a file that can be imported, got {path}, which raises "
             f"{type(error).__name__}: {error}"

@@ -24,8 +24,9 @@ def observation(record: Mapping[str, Any]) -> tuple[int, dict[str, float]]:
     """
     values = _named(record)
     signs = {k: float(v) for k, v in values.items() if _is_sign(k) and _is_number(v)}
-    if {"relaxed", "bound"} <= values.keys():  # of a test: the two differ in the reconstruction
-        signs.setdefault("gap", float(values["relaxed"]) - float(values["bound"]))
+    ends = [float(values[k]) for k in ("relaxed", "bound") if _is_number(values.get(k))]
+    if len(ends) == 2:  # of a test: the two differ in the reconstruction
+        signs.setdefault("gap", ends[0] - ends[1])
     return int(float(values["step"])), signs
 
 
@@ -85,10 +86,10 @@ def _events(folder: Path) -> Iterator[Record]:
 
 def _json_lines(file: Path) -> Iterator[Record]:
     """Every line that is an object: one may be cut short by a crash, or be somebody's print."""
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
             yield record
@@ -96,8 +97,11 @@ def _json_lines(file: Path) -> Iterator[Record]:
 
 def _csv(file: Path) -> Iterator[Record]:
     with file.open(newline="", encoding="utf-8", errors="replace") as lines:
-        for row in csv.DictReader(lines):
-            yield {k: v for k, v in row.items() if k and v not in ("", None)}
+        try:
+            for row in csv.DictReader(lines):
+                yield {k: v for k, v in row.items() if k and v not in ("", None)}
+        except csv.Error as error:
+            raise ValueError(f"doctor: expected CSV, got {file}: {error}") from None
 
 
 def _named(record: Mapping[str, Any]) -> Record:
@@ -108,13 +112,13 @@ def _is_sign(name: str) -> bool:
     return name in NAMES or name.endswith("_moves")
 
 
-def _is_step(value: object) -> bool:
-    return _is_number(value) and isfinite(float(value))  # type: ignore[arg-type]
+def _is_step(value: Any) -> bool:
+    return _is_number(value) and isfinite(float(value))
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     try:
-        float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        float(value)
+    except (OverflowError, TypeError, ValueError):
         return False
     return True

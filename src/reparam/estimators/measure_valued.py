@@ -78,7 +78,7 @@ Measure = tuple[Tensor, Tensor]
 def _parts(q: Distribution) -> int:
     """How many sources of noise the measures of q take."""
     parts = {Normal: 4, Exponential: 2, Poisson: 1}
-    return next((count for kind, count in parts.items() if isinstance(q, kind)), 0)
+    return sum(count for kind, count in parts.items() if isinstance(q, kind))
 
 
 @singledispatch

@@ -13,7 +13,7 @@ TAIL = 1e-15
 
 def is_count(q: Distribution) -> bool:
     """Whether q is one of the count distributions."""
-    return isinstance(q, Poisson | Binomial | NegativeBinomial)
+    return isinstance(q, (Poisson, Binomial, NegativeBinomial))
 
 
 def counts_from_uniforms(q: Distribution, n: int, noise: Noise) -> Tensor:

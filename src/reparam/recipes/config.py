@@ -28,7 +28,7 @@ def kept(folder: RunFolder) -> Settings:
     """The settings of the run that is in the folder."""
     try:
         return from_dict(folder.values())
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise RunError(f"{folder.config}: expected the config of a run; {error}") from None
 
 

@@ -17,7 +17,7 @@ def read(path: Path, option: str) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         said = error.strerror if isinstance(error, OSError) else error
         raise ValueError(f"{option}: expected a TOML or .json file, got {path}: {said}") from None
     if not isinstance(values, dict):
@@ -52,8 +52,8 @@ def checked(model: str, values: Mapping[str, Any], where: str) -> dict[str, Any]
 
 def known(given: Any, names: Mapping[str, Any], what: str) -> str:
     """The name, if it is one of these."""
-    if given in names:
-        return str(given)
+    if isinstance(given, str) and given in names:
+        return given
     near = get_close_matches(str(given), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"{what}: expected one of {', '.join(names)}, got {given!r}{hint}")

@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from reparam.report.whole import write_whole
+
 HERE = Path(__file__).parent
 MANY = 4
 """Sections from which on a page begins with links to them."""
@@ -103,9 +105,7 @@ def write_page(
         # After the text, which can be read while this is.
         f"<script>{plotly}</script><script>{script}</script></body></html>"
     )
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(html, encoding="utf-8")
-    return partial.replace(path)
+    return write_whole(path, lambda file: file.write(html.encode()))
 
 
 def _section(number: int, section: Section) -> str:

@@ -90,7 +90,7 @@ def _dask(address: str) -> Any:
 
 def _joblib(calls: Sequence[Any], backend: str, jobs: int, client: Any) -> Iterator[str]:
     joblib = import_module("joblib")  # an extra
-    with client, joblib.parallel_config(backend=backend, n_jobs=jobs):
+    with client, joblib.parallel_config(backend=backend, n_jobs=min(jobs, len(calls) or 1)):
         parallel = joblib.Parallel(
             return_as="generator_unordered", batch_size=1, pre_dispatch="all"
         )

@@ -14,9 +14,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from reparam.report.whole import write_whole
 from reparam.sweeps.folder import Outcome
 from reparam.sweeps.plan import named
-from reparam.training.folder import write_whole
 
 LARGER = {"bound", "coherence", "kendall_tau", "permutations", "pieces", "ranks", "solved"}
 SMALLER = {"decoder", "error", "l1", "l2", "nats", "nats_per_word", "perplexity", "pruned_error"}

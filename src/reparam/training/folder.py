@@ -1,12 +1,14 @@
 """The run folder: config, metrics, checkpoint, report; each is written whole or not at all."""
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import torch
+
+from reparam.report.whole import write_whole
 
 
 class RunError(RuntimeError):
@@ -50,32 +52,52 @@ class RunFolder:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint."""
-        write_whole(self.checkpoint, lambda file: torch.save(state, file))
+        try:
+            write_whole(self.checkpoint, lambda file: torch.save(state, file))
+        except RuntimeError as error:
+            # torch's writer stumbles over a file cut short, and hides why it was.
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The checkpoint, if there is one."""
         if not self.checkpoint.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(
-                self.checkpoint, map_location=device, weights_only=True
-            )
+            with catch_warnings():
+                simplefilter("ignore")  # what torch warns of, it refuses next
+                state = torch.load(
+                    self.checkpoint, map_location=device, weights_only=True
+                )
         except Exception as error:
             raise RunError(
                 f"{self.checkpoint}: expected a checkpoint, got a file that torch cannot read "
                 f"({type(error).__name__}); delete it to start the run again"
             ) from error
+        if not isinstance(state, dict):
+            raise RunError(
+                f"{self.checkpoint}: expected a checkpoint of this run's model, got another "
+                f"(a {type(state).__name__}); delete it to start the run again"
+            )
         return state
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """The metrics, oldest first; a last line cut short by a crash is left out."""
+        """The metrics, oldest first; a last line cut short by a crash is left out.
+
+        Raises:
+            RunError: for any other line that is no record, which resuming would drop.
+        """
         if not self.metrics.exists():
             return
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                return
+        lines = self.metrics.read_text(encoding="utf-8", errors="replace").split("\n")
+        for number, line in enumerate(lines, 1):
+            record = _record(line)
+            if record is not None:
+                yield record
+            elif number < len(lines) and line.strip():
+                raise RunError(
+                    f"{self.metrics}: expected records with a step and a split, got {line[:40]!r} "
+                    f"in line {number}; remove it"
+                )
 
     def forget_after(self, step: int) -> None:
         """Drop the records of steps that will be taken again."""
@@ -89,11 +111,11 @@ class RunFolder:
             file.write(json.dumps(values) + "\n")
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write beside the file, then put it in its place: a crash leaves the old one or the new."""
-    partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def _record(line: str) -> dict[str, Any] | None:
+    """What a line says, if it is what `RunFolder.record` writes."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    known = isinstance(record, dict) and isinstance(record.get("split"), str)
+    return record if known and isinstance(record.get("step"), int) else None

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -234,11 +235,8 @@ class Run:
         state = self.folder.load(self.world.device)
         if state is not None:
             try:
-                self.task.load_state_dict(state["task"])
-                self.optimizer.load_state_dict(state["optimizer"])
-                self.averages.load_state_dict(state["averages"], self.world)
-                self.step = int(state["step"])
-            except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+                self.restore(state)
+            except Exception as error:  # noqa: BLE001 (another's state fails in many ways)
                 raise RunError(
                     f"{self.folder.checkpoint}: expected a checkpoint of this run's model, "
                     f"got another ({error}); delete it to start the run again"
@@ -254,6 +252,15 @@ class Run:
         for record in self.folder.records():
             if record["split"] == "vitals":
                 self.monitor.judge(*observation(record))
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """What `save` wrote."""
+        self.task.load_state_dict(state["task"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.averages.load_state_dict(dict(state["averages"]), self.world)
+        self.step = int(state["step"])
+        if not 0 <= self.step <= self.steps:
+            raise ValueError(f"step {self.step} of {self.steps}")
 
     def sickness(self, chosen: Tensor, own: float, loss: float) -> str:
         """What to say of a non-finite step; the parameters are still those before it.

@@ -6,6 +6,11 @@ Imports nothing heavy: the command line reads its options and their help from he
 from dataclasses import dataclass
 from typing import Literal
 
+MOST = 2**31 - 1
+"""Of any count; sizes beyond it overflow."""
+MANY = 1024
+"""Threads or processes on a machine; some crash where far more are asked for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -40,8 +45,9 @@ class Settings:
     """CPU threads of each process; small models gain nothing from more."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "log_every", "checkpoint_every", "threads"):
+        for name in ("epochs", "batch", "log_every", "checkpoint_every"):
             self._at_least(name, 1)
+        _at_least("threads", self.threads, 1, MANY)
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"--seed: expected an integer from 0 to 2^63 - 1, got {self.seed}")
         if not 0 < self.lr < 1e37:  # Adam multiplies it by ten at first, in single precision
@@ -78,7 +84,8 @@ class Machines:
     """Parts that a process takes its share of a batch in, to save memory."""
 
     def __post_init__(self) -> None:
-        for name in ("devices", "nodes", "accumulate"):
+        _at_least("devices", self.devices, 1, MANY)
+        for name in ("nodes", "accumulate"):
             _at_least(name, getattr(self, name), 1)
         if self.node_rank is not None and not 0 <= self.node_rank < self.nodes:
             raise ValueError(
@@ -98,7 +105,9 @@ class Machines:
         return self.devices * self.nodes
 
 
-def _at_least(name: str, value: int, least: int) -> None:
+def _at_least(name: str, value: float, least: int, most: int = MOST) -> None:
+    option = "--" + name.replace("_", "-")
     if not value >= least:
-        option = "--" + name.replace("_", "-")
         raise ValueError(f"{option}: expected at least {least}, got {value}")
+    if value > most:
+        raise ValueError(f"{option}: expected at most {most}, got {value}")
