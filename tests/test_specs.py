@@ -134,6 +134,14 @@ def test_wrong_schedule_specs_are_refused(spec, message):
     ("make", "message"),
     [
         (lambda: schedule("nan", 10), "expected a finite number, got nan"),
+        (lambda: schedule("linear:start=0,end=nan", 10), "end: expected a finite number, got nan"),
+        (
+            lambda: schedule("cyclic:start=inf,end=1", 10),
+            "start: expected a finite number, got inf",
+        ),
+        (lambda: rp.estimator("rebar:eta=nan"), "eta: expected a finite number, got nan"),
+        (lambda: rp.estimator("rebar:tau=inf"), "tau: expected a finite number, got inf"),
+        (lambda: rp.estimator("double-cv:alpha=inf"), "alpha: expected a finite number, got inf"),
         (lambda: rp.estimator("gumbel-softmax:tau=1,tau=2"), "expected tau once"),
     ],
 )

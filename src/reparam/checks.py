@@ -1,6 +1,7 @@
 """What every room asks of its arguments, and how a wrong one is answered: expected, got, fix."""
 
 from contextlib import AbstractContextManager, nullcontext
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -60,6 +61,12 @@ def check_tau(tau: float | Tensor) -> None:
             f"tau: expected a temperature >= 0 (0 is the exact one-hot), got {tau}; "
             "usual values lie between 0.1 and 2"
         )
+
+
+def check_finite(name: str, value: float) -> None:
+    """Refuse infinity and NaN."""
+    if not isfinite(value):
+        raise ValueError(f"{name}: expected a finite number, got {value}")
 
 
 def check_count(name: str, value: int, least: int = 1) -> None:

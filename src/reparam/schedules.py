@@ -7,8 +7,9 @@ also keeps one: `value` now, `step()` to advance, `state_dict()` to checkpoint.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from math import cos, exp, isfinite, log, pi
+from math import cos, exp, log, pi
 
+from reparam.checks import check_finite
 from reparam.core import Estimator
 
 __all__ = [
@@ -58,8 +59,7 @@ class Constant(Schedule):
     constant: float
 
     def __post_init__(self) -> None:
-        if not isfinite(self.constant):
-            raise ValueError(f"Constant: expected a finite number, got {self.constant}")
+        check_finite("constant", self.constant)
 
     def at(self, step: int) -> float:
         return self.constant
@@ -79,6 +79,7 @@ class Linear(Schedule):
 
     def __post_init__(self) -> None:
         _check_positive("steps", self.steps)
+        _check_ends(self)
 
     def at(self, step: int) -> float:
         return self.start + (self.end - self.start) * min(step / self.steps, 1.0)
@@ -104,6 +105,7 @@ class Exponential(Schedule):
                 f"Exponential: expected start >= end > 0, got start={self.start}, end={self.end}; "
                 "Linear and Cosine also rise"
             )
+        _check_ends(self)
         if not self.rate >= 0:
             raise ValueError(f"Exponential: expected rate >= 0, got {self.rate}")
         _check_positive("every", self.every)
@@ -136,6 +138,7 @@ class Cosine(Schedule):
 
     def __post_init__(self) -> None:
         _check_positive("steps", self.steps)
+        _check_ends(self)
 
     def at(self, step: int) -> float:
         done = min(step / self.steps, 1.0)
@@ -158,6 +161,7 @@ class Cyclic(Schedule):
 
     def __post_init__(self) -> None:
         _check_positive("period", self.period)
+        _check_ends(self)
         if not 0 < self.ramp <= 1:
             raise ValueError(f"ramp: expected a part of the period in (0, 1], got {self.ramp}")
 
@@ -189,6 +193,11 @@ def driveable(estimator: Estimator) -> list[str]:
     """The fields of an estimator that a schedule can drive."""
     names = [f.name for f in fields(estimator)]  # type: ignore[arg-type]
     return [name for name in names if isinstance(getattr(estimator, name), float)]
+
+
+def _check_ends(schedule: Linear | Exponential | Cosine | Cyclic) -> None:
+    check_finite("start", schedule.start)
+    check_finite("end", schedule.end)
 
 
 def _check_positive(name: str, value: int) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from reparam.checks import check_finite
 from reparam.control import derivative, steered
 from reparam.core import Draw, Estimator, surrogate_gradient
 from reparam.families import bernoulli_logits, event_sum, sample
@@ -41,6 +42,7 @@ class DoubleCv(Estimator):
     differentiates = True
 
     def __post_init__(self) -> None:
+        check_finite("alpha", self.alpha)
         control = nn.ParameterDict({"alpha": torch.tensor(float(self.alpha))})
         object.__setattr__(self, "control", control)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from reparam.checks import check_finite
 from reparam.control import check_differentiable, controlled
 from reparam.core import Draw, Estimator
 from reparam.families import family
@@ -47,6 +48,8 @@ class Rebar(Estimator):
     def __post_init__(self) -> None:
         if not self.tau > 0:
             raise ValueError(f"tau: expected a temperature > 0, got {self.tau}; try 0.5")
+        check_finite("tau", self.tau)
+        check_finite("eta", self.eta)
         start = {"log_tau": torch.tensor(self.tau).log(), "eta": torch.tensor(float(self.eta))}
         object.__setattr__(self, "control", nn.ParameterDict(start))
 
