@@ -65,9 +65,7 @@ class RunFolder:
         try:
             with catch_warnings():
                 simplefilter("ignore")  # what torch warns of, it refuses next
-                state = torch.load(
-                    self.checkpoint, map_location=device, weights_only=True
-                )
+                state = torch.load(self.checkpoint, map_location=device, weights_only=True)
         except Exception as error:
             raise RunError(
                 f"{self.checkpoint}: expected a checkpoint, got a file that torch cannot read "
