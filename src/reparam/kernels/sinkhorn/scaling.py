@@ -21,9 +21,8 @@ Sums over n of the products of any two then neither overflow nor lose a term to 
 float32, an error of eps in the logarithms, relative to them, is one of 2e-6 in P at most.
 """
 
-
-ROUNDING = {torch.float32: 2.0**-22, torch.float64: 2.0**-51}
-"""Residuals at which a further iteration changes nothing but the rounding."""
+ROUNDING = {dtype: 3 * torch.finfo(dtype).eps for dtype in REACH}
+"""Residuals at which a further iteration changes nothing but the rounding: that of sums over n."""
 
 LARGE = 100_000  # elements, from which on looking at the residual costs next to nothing
 
