@@ -17,6 +17,10 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
+OLDEST = torch.__version__.startswith("2.8.")
+needs_compiled_copies = pytest.mark.skipif(OLDEST, reason="torch 2.8 compiles no copies of objects")
+
+
 def seeded(seed: int) -> torch.Generator:
     """A generator of its own."""
     return torch.Generator().manual_seed(seed)

@@ -95,6 +95,7 @@ def test_what_to_write_instead_runs():
         "q": torch.distributions.Independent(torch.distributions.Normal(logits, 1.0), 1),
         "logits": logits,
         "l": logits,
+        "m": torch.tensor([True, False, True]),
         "network": torch.nn.Linear(3, 1),
         "net": torch.nn.Linear(3, 1),
         "tau": 0.5,

@@ -18,6 +18,7 @@ OF_LOGITS = {
     "Dirichlet": lambda z: R.Dirichlet(z.exp()),
     "HardConcrete": R.HardConcrete,
     "LogDirichlet": lambda z: R.LogDirichlet(z.exp()),
+    "OneHotCategorical": lambda z: R.OneHotCategorical(logits=z),
     "PerturbAndMap": lambda z: R.PerturbAndMap(z, F.hard_argmax),
     "Permutation": lambda z: R.Permutation(z.unsqueeze(-1) * z.unsqueeze(-2)),
     "PlackettLuce": R.PlackettLuce,

@@ -6,7 +6,7 @@ from scipy import stats
 from torch import distributions as D
 
 import reparam as rp
-from acceptance import assert_counts, seeded
+from acceptance import assert_counts, needs_compiled_copies, seeded
 from reparam.distributions import RelaxedCount, RelaxedCountStraightThrough
 from reparam.noise import Noise
 
@@ -183,6 +183,7 @@ def test_shapes_dtypes_and_sources(kind, dtype):
         assert wide.enumerate_support().shape == (q.high - q.low + 1, 4, 2, 3)
 
 
+@needs_compiled_copies
 def test_given_bounds_serve_func_and_the_compiler():
     """vmap, jvp and one graph; without bounds the message says to give them."""
     rates = torch.tensor([0.5, 3.0], **DOUBLE)

@@ -312,7 +312,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(data, tmp_path, monkeypatch)
         ({"samples": -1}, "--samples: expected at least 0, got -1"),
         ({"relaxation": "bubble"}, 'Invalid value "bubble" for --relaxation. Choose from: "neu.*'),
         ({"tau": 0}, "--tau: expected a temperature above 0, got 0 in step 0 of 0.*"),
-        ({"tau": "nan"}, "Constant: expected a finite number, got nan"),
+        ({"tau": "nan"}, "constant: expected a finite number, got nan"),
         ({"tau": "linear:start=1,end=0,steps=5"}, "--tau: .* got 0 in step 5 of linear.*"),
         ({"tau": "x"}, "schedule: expected one of constant, linear, .*; got 'x'"),
         ({"data": "nowhere"}, "expected digits, mnist, or a path .*, got 'nowhere'"),

@@ -24,6 +24,15 @@ class LogSpaceSampled(Distribution):
         points = self._from_log(self._log_points(torch.Size(sample_shape), noise or Noise()))
         return points.clamp(min=smallest(self._dtype)).to(self._dtype)
 
+    def sample(
+        self,
+        sample_shape: _size = torch.Size(),  # noqa: B008
+        noise: Noise | None = None,
+    ) -> Tensor:
+        # torch 2.14 asks `rsample` for a generator here.
+        with torch.no_grad():
+            return self.rsample(sample_shape, noise)
+
     def log_rsample(
         self,
         sample_shape: _size = torch.Size(),  # noqa: B008
