@@ -6,7 +6,7 @@
     python3 dev.py cover    the share of lines that the tests reach, and those that none does
 
 Needs Python >= 3.11 with pip, and git. Nothing is installed outside `.venv`. With another torch,
-in an environment of its own: `REPARAM_TORCH=2.8.0 python3 dev.py check`.
+in an environment of its own: `REPARAM_TORCH=2.10.0 python3 dev.py check`.
 """
 
 import hashlib

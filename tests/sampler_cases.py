@@ -53,15 +53,27 @@ def draws(operation: Callable[..., Any]) -> bool:
     return bool({"generator", "noise"} & set(inspect.signature(operation).parameters))
 
 
-def outcome(operation: Callable[..., Any], matrix: Tensor, **source: Any) -> list[Tensor]:
-    """What an operation returns for a square matrix, from `generator=` or `key=` if it draws."""
+def bound(operation: Callable[..., Any], **source: Any) -> Callable[[Tensor], list[Tensor]]:
+    """Of a square matrix, what an operation returns, from `generator=` or `key=` if it draws."""
     arguments: dict[str, Any] = {}
+    matrices = []
     for name, parameter in inspect.signature(operation).parameters.items():
-        if name == "noise":
-            arguments[name] = Noise(**source)
-        elif name in source:
+        if name in source:
             arguments[name] = source[name]
-        elif parameter.default is parameter.empty:
+        elif name != "noise" and parameter.default is parameter.empty:
             kind = parameter.annotation
-            arguments[name] = matrix if kind is Tensor else VALUES[kind]
-    return tree_leaves(operation(**arguments))
+            matrices += [name] if kind is Tensor else []
+            arguments |= {} if kind is Tensor else {name: VALUES[kind]}
+
+    noisy = "noise" in inspect.signature(operation).parameters
+
+    def call(matrix: Tensor) -> list[Tensor]:
+        noise = {"noise": Noise(**source)} if noisy else {}
+        return tree_leaves(operation(**arguments, **noise, **dict.fromkeys(matrices, matrix)))
+
+    return call
+
+
+def outcome(operation: Callable[..., Any], matrix: Tensor, **source: Any) -> list[Tensor]:
+    """The same at once."""
+    return bound(operation, **source)(matrix)

@@ -14,7 +14,7 @@ from reparam.distributions import (
 )
 from reparam.functional import gumbel_max, gumbel_softmax, gumbel_topk
 from reparam.noise import Noise
-from sampler_cases import OPERATIONS, draws, every_distribution, outcome
+from sampler_cases import OPERATIONS, bound, draws, every_distribution, outcome
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -183,11 +183,7 @@ def traced(function):
 @every_operation
 def test_a_key_means_the_same_compiled_as_eager(name, dtype):
     """Every operation compiles whole, and gives what it gives in eager mode, to rounding."""
-
-    def call(table: Tensor) -> list[Tensor]:
-        return outcome(OPERATIONS[name], table, key=5)
-
-    table = matrix.to(dtype)
+    call, table = bound(OPERATIONS[name], key=5), matrix.to(dtype)
     for eager, compiled in zip(call(table), traced(call)(table), strict=True):
         torch.testing.assert_close(eager, compiled)
 

@@ -11,14 +11,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from acceptance import OLDEST
+from acceptance import OLD
 from reparam.kernels import gumbel_softmax as kernels
 from reparam.noise import bits
 from triton_cases import CASES, EXTREMES, results
 
 HERE = Path(__file__).parent
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
-needs_new_interpreter = pytest.mark.skipif(OLDEST, reason="Triton 3.4 fails with numpy 2.4")
+needs_new_interpreter = pytest.mark.skipif(OLD, reason="Triton 3.6 fails with numpy 2.4")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 

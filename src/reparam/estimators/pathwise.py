@@ -45,7 +45,6 @@ def _check_smooth(q: Distribution) -> None:
     base = q
     while isinstance(inner := getattr(base, "base_dist", None), Distribution):
         base = inner
-    # Tuples, because torch 2.8 compiles no union.
     if isinstance(base, (StraightThrough, RelaxedCountStraightThrough)):
         raise TypeError(
             f"q: expected a distribution whose samples have an unbiased gradient, got "
