@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.memory import peak
 from benchmarks.speed.floors import ceiling, floor
+from torch.distributions import Distribution
 
 Call = Callable[[], object]
 SMALL = 1_000_000  # elements, below which one call is too short to be timed alone
@@ -80,6 +81,8 @@ def peak_tensors(side: Side, elements: int) -> float:
 
 def compare(contest: Contest, rounds: int) -> list[dict[str, Any]]:
     """A row for each of ours against each standard; sides that cannot run are named and left."""
+    # As users have it: importing pyro and compiling both switch validation off for the process.
+    Distribution.set_default_validate_args(__debug__)  # type: ignore[no-untyped-call]
     sides = [side for side in contest.make() if _runs(side)]
     repeats = max(1, SMALL // contest.elements)
     times: dict[str, list[float]] = {side.name: [] for side in sides}
