@@ -94,7 +94,7 @@ def reach(logits: Tensor) -> float:
     if not (logits.dtype in SINGLE and logits.ndim and logits.numel() and inspectable()):
         return inf
     low, high = torch.aminmax(logits.detach())
-    return max(-float(low), float(high))
+    return max(-low.item(), high.item())
 
 
 def perturbed(logits: Tensor, n: int, noise: Noise) -> Tensor:

@@ -18,10 +18,10 @@ SMALLEST = 4_000  # elements, below which one call costs more than it saves
 
 def serves(logits: Tensor) -> bool:
     """Whether there is a faster way than the plain formula, for the size and the device."""
-    if logits.device.type == "cuda":
+    if logits.is_cuda:
         kernel = on_gpu(logits.device)
         return kernel is not None and bool(kernel.serves(logits))
-    return logits.numel() >= SMALLEST and logits.device.type == "cpu"
+    return logits.numel() >= SMALLEST and logits.is_cpu
 
 
 def gumbel_softmax(
