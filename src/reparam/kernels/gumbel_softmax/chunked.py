@@ -44,7 +44,7 @@ class _GumbelSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(  # noqa: PLR0917 (`apply` knows no keywords)
         ctx: Any, logits: Tensor, tau: float, hard: bool, source: Source, size: float
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         y = torch.empty_like(logits, dtype=torch.float32)
         single = logits.dtype == y.dtype
         points = torch.empty_like(logits) if hard or not single else y
@@ -61,7 +61,7 @@ class _GumbelSoftmax(torch.autograd.Function):
         ctx.save_for_backward(y)
         ctx.tau, ctx.dtype = tau, logits.dtype
         ctx.set_materialize_grads(False)
-        return y, logits.new_empty(0) if points is y else points
+        return y, None if points is y else points
 
     @staticmethod
     def backward(

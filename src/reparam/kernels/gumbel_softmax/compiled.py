@@ -4,6 +4,7 @@ The plain formula is `soft_argmax(logits + Noise(key=...).gumbel(...), tau)`, wi
 the same key. One pass over the logits draws the sample, one over y pulls a gradient back.
 """
 
+from collections.abc import Iterator
 from functools import reduce
 from typing import Any
 
@@ -43,13 +44,12 @@ class _GumbelSoftmax(torch.autograd.Function):
         points = x.new_empty(rows if hard or not single else 0, classes)
         starts, each = streams[0].numpy(), streams[1]
         sample = sample_narrow if classes < WIDE else sample_wide
-        for part in _parts(rows, classes):
-            place = part.start, starts, each, column_bits(classes)
-            soft = y[part]
-            hot = points[part] if single else y.new_empty(len(soft) if hard else 0, classes)
-            sample(_array(x[part]), tau, place, soft.numpy(), hot.numpy())
+        for first, (logits, soft, out) in _parts(x, y, points):
+            place = first, starts, each, column_bits(classes)
+            hot = out if single else y.new_empty(len(soft) if hard else 0, classes)
+            sample(_array(logits), tau, place, soft.numpy(), hot.numpy())
             if not single:
-                points[part] = hot if hard else soft
+                out.copy_(hot if hard else soft)
         # y is an output beside the points, so that second derivatives find where it came from.
         ctx.save_for_backward(y)
         ctx.tau, ctx.dtype = tau, x.dtype
@@ -66,11 +66,11 @@ class _GumbelSoftmax(torch.autograd.Function):
             out = y * (grad - (grad * y).sum(-1, keepdim=True)) / ctx.tau
             return out.to(ctx.dtype), None, None, None
         out = torch.empty_like(y, dtype=ctx.dtype)
-        for part in _parts(*y.shape):
-            wide = out[part] if out.dtype == y.dtype else torch.empty_like(y[part])
-            pull_back(_array(grad[part]), y[part].detach().numpy(), ctx.tau, wide.numpy())
-            if out.dtype != y.dtype:
-                out[part] = wide
+        for _, (g, p, o) in _parts(grad, y, out):
+            wide = o if o.dtype == p.dtype else torch.empty_like(p)
+            pull_back(_array(g), p.detach().numpy(), ctx.tau, wide.numpy())
+            if wide is not o:
+                o.copy_(wide)
         return out, None, None, None
 
 
@@ -79,7 +79,12 @@ def _array(x: Tensor) -> Any:
     return x.detach().float().contiguous().numpy()
 
 
-def _parts(rows: int, classes: int) -> list[slice]:
-    """Slices of rows with about CHUNK elements."""
+def _parts(*tensors: Tensor) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
+    """The first row and the rows of parts with about CHUNK elements; small tensors whole."""
+    rows, classes = tensors[0].shape
+    if rows * classes <= CHUNK:
+        yield 0, tensors
+        return
     step = max(1, CHUNK // classes)
-    return [slice(first, first + step) for first in range(0, rows, step)]
+    for first in range(0, rows, step):
+        yield first, tuple(t[first : first + step] for t in tensors)
