@@ -128,8 +128,14 @@ def test_the_kernels_compile_for_a_gpu(capability):
 
 def large(device):
     """What dispatch sees of large logits on a device."""
-    shape = (2**12, 2**10)
-    return SimpleNamespace(device=torch.device(device), shape=shape, numel=lambda: 2**22)
+    place = torch.device(device)
+    return SimpleNamespace(
+        device=place,
+        is_cuda=place.type == "cuda",
+        is_cpu=place.type == "cpu",
+        shape=(2**12, 2**10),
+        numel=lambda: 2**22,
+    )
 
 
 def test_without_triton_the_plain_formula_serves(monkeypatch):
