@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from reparam.cli.frame import Debug, bar, console, make, reported
+from reparam.training.settings import check_seed
 
 
 def figures(
@@ -34,8 +35,7 @@ def figures(
     with reported(debug) as stage:
         from reparam.figures.write import chosen, write_figure, write_index  # noqa: PLC0415 (torch)
 
-        if not 0 <= seed < 2**63:
-            raise ValueError(f"--seed: expected an integer from 0 to 2^63 - 1, got {seed}")
+        check_seed(seed)
         names = chosen(only or [])
         make(out)
         found = {}

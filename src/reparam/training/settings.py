@@ -48,8 +48,7 @@ class Settings:
         for name in ("epochs", "batch", "log_every", "checkpoint_every"):
             self._at_least(name, 1)
         _at_least("threads", self.threads, 1, MANY)
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"--seed: expected an integer from 0 to 2^63 - 1, got {self.seed}")
+        check_seed(self.seed)
         if not 0 < self.lr < 1e37:  # Adam multiplies it by ten at first, in single precision
             raise ValueError(f"--lr: expected a positive number below 1e37, got {self.lr}")
 
@@ -103,6 +102,12 @@ class Machines:
     def processes(self) -> int:
         """How many, in all."""
         return self.devices * self.nodes
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that torch would not take."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"--seed: expected an integer from 0 to 2^63 - 1, got {seed}")
 
 
 def _at_least(name: str, value: float, least: int, most: int = MOST) -> None:

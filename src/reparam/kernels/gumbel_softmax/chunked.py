@@ -6,7 +6,6 @@ noise comes from raw 31-bit integers, every step works in the output, and only y
 """
 
 from collections.abc import Iterator
-from functools import reduce
 from math import inf, log
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from reparam.checks import no_autocast
 from reparam.kernels.exponentials import Source, exponentials
+from reparam.kernels.gumbel_softmax.pullback import arriving, pullback
 from reparam.noise import Noise
 
 CHUNK = 131_072
@@ -68,10 +68,9 @@ class _GumbelSoftmax(torch.autograd.Function):
         ctx: Any, to_y: Tensor | None, to_points: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         (y,) = ctx.saved_tensors
-        grad = reduce(torch.add, [g for g in (to_y, to_points) if g is not None])
+        grad = arriving(to_y, to_points)
         if torch.is_grad_enabled():  # a second derivative is wanted: the formula, differentiable
-            out = y * (grad - (grad * y).sum(-1, keepdim=True)) / ctx.tau
-            return out.to(ctx.dtype), *[None] * 4
+            return pullback(y, grad, ctx.tau).to(ctx.dtype), *[None] * 4
         out = torch.empty_like(y, dtype=ctx.dtype)
         with no_autocast(y):
             for g, p, o in _chunks(grad, y, out):

@@ -5,13 +5,13 @@ the same key. One pass over the logits draws the sample, one over y pulls a grad
 """
 
 from collections.abc import Iterator
-from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from reparam.kernels.gumbel_softmax.loops import WIDE, pull_back, sample_narrow, sample_wide
+from reparam.kernels.gumbel_softmax.pullback import arriving, pullback
 from reparam.noise import Noise, column_bits
 
 CHUNK = 2**18  # elements of one call; strided tensors are copied by as many
@@ -61,10 +61,9 @@ class _GumbelSoftmax(torch.autograd.Function):
         ctx: Any, to_y: Tensor | None, to_points: Tensor | None
     ) -> tuple[Tensor, None, None, None]:
         (y,) = ctx.saved_tensors
-        grad = reduce(torch.add, [g for g in (to_y, to_points) if g is not None])
+        grad = arriving(to_y, to_points)
         if torch.is_grad_enabled():  # a second derivative is wanted: the formula, differentiable
-            out = y * (grad - (grad * y).sum(-1, keepdim=True)) / ctx.tau
-            return out.to(ctx.dtype), None, None, None
+            return pullback(y, grad, ctx.tau).to(ctx.dtype), None, None, None
         out = torch.empty_like(y, dtype=ctx.dtype)
         for _, (g, p, o) in _parts(grad, y, out):
             wide = o if o.dtype == p.dtype else torch.empty_like(p)

@@ -22,6 +22,7 @@ from reparam.kernels.gumbel_softmax.cuda_kernels import (
     tile_backward,
     tile_forward,
 )
+from reparam.kernels.gumbel_softmax.pullback import pullback
 from reparam.noise import Noise, bits, column_bits
 
 SMALLEST = 2**20  # elements, below which starting the kernels costs more than traffic saved
@@ -76,7 +77,7 @@ class _GumbelSoftmax(torch.autograd.Function):
         logits, starts, *tops_and_sums = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: the formula, differentiable
             g, y = grad.float(), _plain(logits, (starts, ctx.each), len(grad), ctx.tau)
-            of_draws = y * (g - (g * y).sum(-1, keepdim=True)) / ctx.tau
+            of_draws = pullback(y, g, ctx.tau)
         else:
             grad = grad.contiguous()
             of_draws = torch.empty_like(grad, dtype=torch.float32 if len(grad) > 1 else grad.dtype)
