@@ -15,7 +15,8 @@ def peak(call: Callable[[], object], warm: bool = True) -> int:
     """
     if warm:
         call()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    # One cycle holds all; older torch warns unless it is told to keep the events of several.
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
         call()
     # The profiler's public events attribute memory to operators; a peak needs it in time.
     events = seen.profiler.kineto_results.events()

@@ -84,6 +84,8 @@ def test_the_same_holds_compiled():
         return [(divergence(*given), entropies(*given)) for given in tables]
 
     tables = [leaves(dtype) for dtype in DTYPES]
+    # torch cannot trace its search for the pair's rule, and remembers what it found.
+    divergence(*tables[0])
     for given, got in zip(tables, both(tables), strict=True):
         for term in (0, 1):
             assert_the_subvectors(got[term], given, term)
