@@ -84,7 +84,7 @@ def test_every_row_of_every_part_is_numbered(rows, classes, compiled):
     x = torch.randn(classes, rows, generator=seeded(0)).t().requires_grad_()
     expected = soft_argmax(x.detach() + Noise(key=3).gumbel(1, x)[0], 0.7)
     for hard in (False, True):
-        y = compiled.gumbel_softmax(x, 0.7, hard, Noise(key=3))[0]
+        y = compiled.gumbel_softmax(x, 0.7, hard, Noise(key=3))
         torch.testing.assert_close(y, hard_argmax(expected) if hard else expected)
         for w in (torch.randn(classes, rows, generator=seeded(1)).t(), torch.ones(1, 1)):
             (got,) = torch.autograd.grad(y, x, w.expand(x.shape), retain_graph=True)
@@ -105,8 +105,8 @@ def test_second_derivative(hard, classes, compiled):
         return torch.autograd.grad((slope * direction).sum() + soft.square().sum(), x)[0]
 
     plain = torch.softmax((x + Noise(key=5).gumbel(1, x)[0]) / 0.9, -1)
-    y = compiled.gumbel_softmax(x, 0.9, False, Noise(key=5))[0]
-    points = compiled.gumbel_softmax(x, 0.9, hard, Noise(key=5))[0]
+    y = compiled.gumbel_softmax(x, 0.9, False, Noise(key=5))
+    points = compiled.gumbel_softmax(x, 0.9, hard, Noise(key=5))
     torch.testing.assert_close(second(y, points), second(plain, plain), rtol=1e-4, atol=1e-5)
 
 
@@ -116,7 +116,7 @@ def test_ties_go_to_the_first(classes, monkeypatch, compiled, loops):
     """Equal largest entries make one winner; so large a shared logit swallows the noise."""
     x = torch.zeros(9, classes)
     x[:, 2:] = 1e12
-    hard = compiled.gumbel_softmax(x, 1.0, True, Noise(key=0))[0]
+    hard = compiled.gumbel_softmax(x, 1.0, True, Noise(key=0))
     assert torch.equal(hard, torch.eye(classes)[2].expand(9, -1))
 
 
@@ -166,9 +166,9 @@ def test_generator_samples_follow_their_law(classes, compiled):
     """
     theta = torch.linspace(-1, 1, classes)
     x = theta.expand(200_000, classes)
-    hard = compiled.gumbel_softmax(x, 1.0, True, Noise(seeded(1)))[0]
+    hard = compiled.gumbel_softmax(x, 1.0, True, Noise(seeded(1)))
     assert_counts(hard.sum(0), torch.softmax(theta.double(), 0))
-    y = compiled.gumbel_softmax(x, 2.0, False, Noise(seeded(2)))[0]
+    y = compiled.gumbel_softmax(x, 2.0, False, Noise(seeded(2)))
     assert_follows(2 * (y[:, 0] / y[:, -1]).log() - (theta[0] - theta[-1]), stats.logistic.cdf)
 
 

@@ -87,20 +87,14 @@ def _is_plain(tau: float | Tensor) -> TypeGuard[float]:
 def _plain_sample(logits: Tensor, tau: float, hard: bool, noise: Noise, size: float) -> Tensor:
     """One sample of moderate logits up to +-size, by the fastest way for their number."""
     if kernels.serves(logits):
-        # Not [0], whose gradient would be copied.
-        return kernels.gumbel_softmax(logits, tau, hard, noise, size=size).squeeze(0)
+        return kernels.gumbel_softmax(logits, tau, hard, noise, size=size)
     rows = logits.float()
     z = torch.add(_negative_gumbel(rows, noise).mul_(-1 / tau), rows, alpha=1 / tau)
     y = torch.softmax(z, -1)
     if hard:
-        y = _hot(z) + (y - y.detach())
+        y = y.clone()  # keeps the gradient of the soft sample, and takes the values of the hard one
+        y.detach().zero_().scatter_(-1, z.argmax(-1, keepdim=True), 1.0)
     return y if y.dtype == logits.dtype else y.to(logits.dtype)
-
-
-def _hot(z: Tensor) -> Tensor:
-    """What `hard_argmax` is, in place."""
-    top = z.detach().argmax(-1, keepdim=True)
-    return torch.zeros_like(z).scatter_(-1, top, 1.0)
 
 
 def _negative_gumbel(rows: Tensor, noise: Noise) -> Tensor:

@@ -16,6 +16,7 @@ Source = torch.Generator | tuple[Tensor, int] | None
 """A generator (None: the global one), or the streams of a key as `Noise.streams` gives them."""
 
 LARGEST = 1 - 2.0**-24  # the last float32 below 1
+LEAST = torch.tensor(-(2.0**-32), device="cpu")
 
 
 def exponentials(like: Tensor, source: Source) -> Callable[[Tensor], Tensor]:
@@ -23,15 +24,22 @@ def exponentials(like: Tensor, source: Source) -> Callable[[Tensor], Tensor]:
     if isinstance(source, tuple):
         return _Keyed(like, *source)
     words = torch.empty(0, dtype=torch.int64)  # two numbers each: twice as fast as drawn singly
-    least = torch.tensor(-(2.0**-32))
 
     def fill(out: Tensor) -> Tensor:
-        drawn = words.resize_(out.numel() // 2 + 1).random_(-(2**63), None, generator=source)
-        bits = drawn.view(torch.int32)[: out.numel()].view(out.shape).bitwise_and_(2**31 - 1)
-        u = torch.add(least, out.copy_(bits), alpha=-(2.0**-31) * LARGEST, out=out)
-        return _negative_log1p_(u)
+        nonlocal words
+        count = (out.numel() + 1) // 2
+        if len(words) != count:
+            words = torch.empty(count, dtype=torch.int64)
+        bits = words.random_(-(2**63), None, generator=source).view(torch.int32)
+        bits = bits.bitwise_and_(2**31 - 1)[: out.numel()].view(out.shape)
+        return _negative_log1p_(torch.add(LEAST, bits, alpha=-(2.0**-31) * LARGEST, out=out))
 
     return fill
+
+
+def largest_gumbel(source: Source) -> float:
+    """A bound on the absolute value of the logarithms of what `exponentials` fills in."""
+    return 36.8 if isinstance(source, tuple) else 22.2  # 53 log 2, 32 log 2
 
 
 class _Keyed:

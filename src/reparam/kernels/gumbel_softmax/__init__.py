@@ -25,12 +25,13 @@ def serves(logits: Tensor) -> bool:
 
 
 def gumbel_softmax(
-    logits: Tensor, tau: float, hard: bool, noise: Noise, n: int = 1, *, size: float
+    logits: Tensor, tau: float, hard: bool, noise: Noise, n: int | None = None, *, size: float
 ) -> Tensor:
-    """Samples `(n, *batch, K)` of single or half precision logits `(*batch, K)`, of their dtype.
+    """A sample `(*batch, K)`, or n `(n, *batch, K)`, of logits of single or half precision.
 
-    Computed in float32; differentiable, twice. hard: the one-hot of the largest entry (the first,
-    among equals), with the soft gradient. size: the largest absolute value of the logits.
+    Computed in float32, given in the dtype of the logits; differentiable, twice. hard: the one-hot
+    of the largest entry (the first, among equals), with the soft gradient. size: the largest
+    absolute value of the logits.
     """
     y: Tensor
     if logits.device.type == "cuda":

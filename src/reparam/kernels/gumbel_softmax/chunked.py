@@ -5,7 +5,6 @@ The plain formula is `soft_argmax(logits + noise.gumbel(...), tau)`. It spends m
 noise comes from raw 31-bit integers, every step works in the output, and only y is saved.
 """
 
-from collections.abc import Iterator
 from math import inf, log
 from typing import Any
 
@@ -13,29 +12,25 @@ import torch
 from torch import Tensor
 
 from reparam.checks import no_autocast
-from reparam.kernels.exponentials import Source, exponentials
+from reparam.kernels.exponentials import Source, exponentials, largest_gumbel
+from reparam.kernels.gumbel_softmax.chunks import chunks
 from reparam.kernels.gumbel_softmax.pullback import arriving, pullback
 from reparam.noise import Noise
 
 CHUNK = 131_072
 SAFE = 100.0  # 2 to it, and sums of 2^20 such, are finite in float32; so are their reciprocals
-LARGEST_GUMBEL = 37.0  # of float32 noise, from whatever source
 SMALL = 32  # classes below which torch's reductions over rows are slower than other ways
 
 
 def gumbel_softmax(
-    logits: Tensor, tau: float, hard: bool, noise: Noise, n: int = 1, *, size: float = inf
+    logits: Tensor, tau: float, hard: bool, noise: Noise, n: int | None = None, *, size: float = inf
 ) -> Tensor:
-    """Samples `(n, *batch, K)` of single or half precision logits `(*batch, K)`, of their dtype.
-
-    Differentiable, twice. size: a bound on the absolute values, where one is known.
-    """
-    shape = (n, *logits.shape)
-    rows = (logits if n == 1 else logits.expand(shape)).reshape(-1, shape[-1])
-    source = noise.generator if noise.key is None else noise.streams(n, logits)
-    y, apart = _GumbelSoftmax.apply(rows, tau, hard, source, size)  # type: ignore[no-untyped-call]
-    points: Tensor = apart if hard or logits.dtype != y.dtype else y
-    return points.view(shape)
+    """See `reparam.kernels.gumbel_softmax`. size: a bound on the absolute values, if known."""
+    source = noise.generator if noise.key is None else noise.streams(n or 1, logits)
+    expanded = logits if n is None else logits.expand(n, *logits.shape)
+    y, apart = _GumbelSoftmax.apply(expanded, tau, hard, source, size)  # type: ignore[no-untyped-call]
+    points: Tensor = y if apart is None else apart
+    return points
 
 
 class _GumbelSoftmax(torch.autograd.Function):
@@ -45,16 +40,16 @@ class _GumbelSoftmax(torch.autograd.Function):
     def forward(  # noqa: PLR0917 (`apply` knows no keywords)
         ctx: Any, logits: Tensor, tau: float, hard: bool, source: Source, size: float
     ) -> tuple[Tensor, Tensor | None]:
-        y = torch.empty_like(logits, dtype=torch.float32)
+        y = torch.empty_like(logits, dtype=torch.float32, memory_format=torch.contiguous_format)
         single = logits.dtype == y.dtype
-        points = torch.empty_like(logits) if hard or not single else y
+        points = torch.empty_like(y, dtype=logits.dtype) if hard or not single else y
         draw = exponentials(y, source)
         with no_autocast(y):
-            for x, soft, out in _chunks(logits, y, points):
+            for _, (x, soft, out) in chunks(CHUNK, logits, y, points):
                 torch.sub(x, draw(soft).log_(), out=soft)
                 if hard:  # before a large tau makes equals of all
                     _onehot(soft, out if single else torch.empty_like(soft), out)
-                _softmax_(soft, tau, size + LARGEST_GUMBEL)
+                _softmax_(soft, tau, size + largest_gumbel(source))
                 if not (hard or single):
                     out.copy_(soft)
         # y is an output beside the points, so that second derivatives find where it came from.
@@ -73,7 +68,7 @@ class _GumbelSoftmax(torch.autograd.Function):
             return pullback(y, grad, ctx.tau).to(ctx.dtype), *[None] * 4
         out = torch.empty_like(y, dtype=ctx.dtype)
         with no_autocast(y):
-            for g, p, o in _chunks(grad, y, out):
+            for _, (g, p, o) in chunks(CHUNK, grad, y, out):
                 wide = o if o.dtype == p.dtype else torch.empty_like(p)
                 _softmax_backward(g.to(p.dtype), p, wide).div_(ctx.tau)
                 if wide is not o:
@@ -81,16 +76,9 @@ class _GumbelSoftmax(torch.autograd.Function):
         return out, *[None] * 4
 
 
-def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    if tensors[0].numel() <= CHUNK:
-        return iter((tensors,))
-    rows = max(1, CHUNK // tensors[0].shape[-1])
-    return zip(*(torch.split(t, rows) for t in tensors), strict=True)
-
-
 def _onehot(z: Tensor, room: Tensor, out: Tensor) -> None:
     """room: of the dtype of z, which may be out."""
-    torch.ge(z, room.copy_(_row_max(z).expand_as(z)), out=room)
+    torch.ge(z, _row_max(z), out=room)
     if int(room.sum()) != len(room):  # equals among the largest: the first one wins
         room.zero_().scatter_(-1, z.argmax(-1, keepdim=True), 1.0)
     if room is not out:

@@ -43,15 +43,15 @@ def serves(logits: Tensor) -> bool:
     return logits.numel() >= max(SMALLEST, wide * FEWEST * logits.shape[-1])
 
 
-def gumbel_softmax(logits: Tensor, tau: float, hard: bool, noise: Noise, n: int = 1) -> Tensor:
-    """Samples `(n, *batch, K)` of single or half precision logits `(*batch, K)`, of their dtype.
-
-    Differentiable, twice.
-    """
+def gumbel_softmax(
+    logits: Tensor, tau: float, hard: bool, noise: Noise, n: int | None = None
+) -> Tensor:
+    """See `reparam.kernels.gumbel_softmax`."""
     rows = logits.reshape(-1, logits.shape[-1]).contiguous()
-    streams = noise.streams(n, logits)
-    y: Tensor = _GumbelSoftmax.apply(rows, tau, hard, streams, n)  # type: ignore[no-untyped-call]
-    return y.view(n, *logits.shape)
+    draws = n or 1
+    streams = noise.streams(draws, logits)
+    y: Tensor = _GumbelSoftmax.apply(rows, tau, hard, streams, draws)  # type: ignore[no-untyped-call]
+    return y.view(logits.shape if n is None else (n, *logits.shape))
 
 
 class _GumbelSoftmax(torch.autograd.Function):
