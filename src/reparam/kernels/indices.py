@@ -16,7 +16,7 @@ from reparam.checks import no_autocast, working_dtype
 from reparam.kernels.exponentials import exponentials
 from reparam.noise import Noise
 
-CHUNK = 65_536
+CHUNK = 2**18  # elements
 MANY = 256  # classes from which two levels are faster than one
 FEW = 64  # classes up to which counting is faster than searching
 COMPARISONS = 2**18  # of levels, at once
@@ -45,7 +45,7 @@ def _groups(total: int, size: int) -> Iterator[slice]:
 def _race(rows: Tensor, index: Tensor, noise: Noise, n: int, like: Tensor) -> None:
     """The first of exponentials E_j / p_j to arrive, chunk by chunk, for each draw."""
     source = noise.generator if noise.key is None else noise.streams(n, like)
-    size = max(1, CHUNK // rows.shape[-1])
+    size = max(1, CHUNK // 4 // rows.shape[-1])  # a key's counters weigh as four logits
     blank = torch.empty((min(size, len(rows)), rows.shape[-1]))
     draw = exponentials(torch.empty(()).expand(n * len(rows), rows.shape[-1]), source)
     for i in range(n):
@@ -93,16 +93,19 @@ def _block_sums(rows: Tensor, width: int) -> tuple[Tensor, Tensor]:
     sums = torch.empty((len(rows), blocks), dtype=torch.float64)
     top = torch.empty((len(rows), 1), dtype=working_dtype(rows.dtype))
     step = max(1, CHUNK // width)  # blocks at a time
-    for part in _groups(len(rows), max(1, CHUNK // rows.shape[-1])):
+    size = max(1, CHUNK // rows.shape[-1])
+    room = top.new_empty(min(size, len(rows)) * min(rows.shape[-1], step * width))
+    for part in _groups(len(rows), size):
         top[part] = rows[part].amax(-1, keepdim=True)
         for first in range(0, blocks, step):
-            piece = rows[part, first * width : (first + step) * width] - top[part]
+            x = rows[part, first * width : (first + step) * width]
+            piece = room[: x.numel()].view(x.shape)
+            _exp_(torch.sub(x, top[part], out=piece))
             whole = piece.shape[-1] // width
-            _exp_(piece)
-            inside = piece[:, : whole * width].reshape(len(piece), whole, width)
-            sums[part, first : first + whole] = inside.sum(-1).double()
+            inside = piece[:, : whole * width].unflatten(-1, (whole, width))
+            sums[part, first : first + whole] = inside.sum(-1)
             if whole * width < piece.shape[-1]:
-                sums[part, first + whole] = piece[:, whole * width :].sum(-1).double()
+                sums[part, first + whole] = piece[:, whole * width :].sum(-1)
     return sums, top
 
 
