@@ -77,7 +77,7 @@ def pullback(k: Tensor, u: Tensor, v: Tensor, grad: Tensor) -> Tensor:
         return pulled
     form = products(k)
     direct = (grad * k).mul_(u[:, -1].unsqueeze(-1)).mul_(v[:, -1].unsqueeze(-2))
-    weight_u, weight_v = form.parted_u(-u.square()), form.parted_v(-v.square())
+    weight_u, weight_v = form.parted_u((u * u).neg_()), form.parted_v((v * v).neg_())
     (last_u,), (last_v,) = form.parted_u(u[:, -1:]), form.parted_v(v[:, -1:])
     (rows,) = form.parted_u(direct.sum(-1).unsqueeze(1))
     (columns,) = form.parted_v(direct.sum(-2).unsqueeze(1))
