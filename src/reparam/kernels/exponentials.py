@@ -32,7 +32,8 @@ def exponentials(like: Tensor, source: Source) -> Callable[[Tensor], Tensor]:
             words = torch.empty(count, dtype=torch.int64)
         bits = words.random_(-(2**63), None, generator=source).view(torch.int32)
         bits = bits.bitwise_and_(2**31 - 1)[: out.numel()].view(out.shape)
-        return _negative_log1p_(torch.add(LEAST, bits, alpha=-(2.0**-31) * LARGEST, out=out))
+        out.copy_(bits)  # to add them as they are would make a copy too, in fresh memory
+        return _negative_log1p_(torch.add(LEAST, out, alpha=-(2.0**-31) * LARGEST, out=out))
 
     return fill
 

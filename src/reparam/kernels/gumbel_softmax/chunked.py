@@ -17,7 +17,7 @@ from reparam.kernels.gumbel_softmax.chunks import chunks
 from reparam.kernels.gumbel_softmax.pullback import arriving, pullback
 from reparam.noise import Noise
 
-CHUNK = 131_072
+CHUNK = 2**18  # elements
 SAFE = 100.0  # 2 to it, and sums of 2^20 such, are finite in float32; so are their reciprocals
 SMALL = 32  # classes below which torch's reductions over rows are slower than other ways
 
