@@ -208,6 +208,8 @@ def fold_in(key: Key, *numbers: Key) -> Key:
         _check_key(each)
     tensors = [x for x in (key, *numbers) if isinstance(x, Tensor)]
     state = _as_tensor(key, tensors[0].device if tensors else None)
+    if tensors and torch.compiler.is_compiling():
+        state = state ^ _UNSEEN
     for number in numbers:
         added = number.to(state.device) if isinstance(number, Tensor) else _signed(number)
         state = _mix_((state ^ _OFFSET) * _GOLDEN + added)
@@ -240,8 +242,8 @@ def column_bits(columns: int) -> int:
 def _mix_(z: Tensor) -> Tensor:
     """SplitMix64's finalizer; products wrap around.
 
-    What is multiplied comes out of an exclusive or: where a product of loop counters overflowed,
-    C++ compilers would conclude that the loop ends.
+    What is multiplied comes out of an exclusive or with what is in memory: where the product of a
+    loop counter and a known number overflowed, C++ compilers would conclude that the loop ends.
     """
     z.bitwise_xor_(_right(z, 30)).mul_(_signed(0xBF58476D1CE4E5B9))
     z.bitwise_xor_(_right(z, 27)).mul_(_signed(0x94D049BB133111EB))
@@ -261,6 +263,8 @@ def _signed(number: int) -> int:
 
 _GOLDEN = _signed(0x9E3779B97F4A7C15)
 _OFFSET = _signed(0x632BE59BD9B4E019)
+_UNSEEN = torch.zeros((), dtype=torch.int64, device="cpu")
+"""A zero, which `torch.compile` reads from memory where it would write a number into the code."""
 
 
 def _as_tensor(key: Key, device: torch.device | None) -> Tensor:
