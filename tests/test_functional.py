@@ -172,12 +172,13 @@ def test_an_empty_row_is_refused_by_default(sample):
         sample(logits, mask=mask)
 
 
+@every_dtype
 @pytest.mark.parametrize("sample", [gumbel_softmax, gumbel_max])
 @pytest.mark.parametrize("bad", [(NAN, NAN, INF), (INF,), (NAN,)])
-def test_logits_that_are_nan_or_infinite_are_refused(sample, bad):
+def test_logits_that_are_nan_or_infinite_are_refused(sample, bad, dtype):
     """The message counts both kinds and gives the shape."""
-    logits = torch.zeros(3, 4)
-    logits[0, : len(bad)] = torch.tensor(bad)
+    logits = torch.zeros(3, 4, dtype=dtype)
+    logits[0, : len(bad)] = torch.tensor(bad, dtype=dtype)
     nan = sum(value != value for value in bad)  # noqa: PLR0124
     message = re.escape(f"got {nan} NaN and {len(bad) - nan} +inf among 12 of shape (3, 4)")
     with pytest.raises(ValueError, match=message):
@@ -255,17 +256,19 @@ def test_a_soft_argmax_of_half_precision_is_right_to_its_last_bit(dtype, tau):
     torch.testing.assert_close(soft_step(z, tau), torch.sigmoid(z.double() / tau).to(dtype))
 
 
+@every_dtype
 @pytest.mark.parametrize("shape", [(3, 1), (1,), (0, 4), (2, 0, 4)])
-def test_one_class_and_no_rows_are_fine(shape):
+def test_one_class_and_no_rows_are_fine(shape, dtype):
     """One class is certain; no rows give no rows."""
-    logits = torch.zeros(shape, requires_grad=True)
+    logits = torch.zeros(shape, dtype=dtype, requires_grad=True)
     y, index = gumbel_softmax(logits), gumbel_max(logits)
     assert y.shape == shape
+    assert y.dtype == dtype
     assert index.shape == shape[:-1]
     if shape[-1] == 1:
-        assert torch.equal(y, torch.ones(shape))
+        assert torch.equal(y, torch.ones_like(y))
         assert (index == 0).all()
-    assert torch.equal(torch.autograd.grad(y.sum(), logits)[0], torch.zeros(shape))
+    assert torch.equal(torch.autograd.grad(y.sum(), logits)[0], torch.zeros_like(logits))
 
 
 @pytest.mark.parametrize("dim", [0, 1, 2, -2])
