@@ -102,7 +102,7 @@ def _block_sums(rows: Tensor, width: int) -> tuple[Tensor, Tensor]:
             piece = room[: x.numel()].view(x.shape)
             _exp_(torch.sub(x, top[part], out=piece))
             whole = piece.shape[-1] // width
-            inside = piece[:, : whole * width].unflatten(-1, (whole, width))
+            inside = piece[:, : whole * width].view(len(piece), whole, width)
             sums[part, first : first + whole] = inside.sum(-1)
             if whole * width < piece.shape[-1]:
                 sums[part, first + whole] = piece[:, whole * width :].sum(-1)

@@ -17,7 +17,6 @@ from reparam.kernels.gumbel_softmax.chunks import chunks
 from reparam.kernels.gumbel_softmax.pullback import arriving, pullback
 from reparam.noise import Noise
 
-CHUNK = 2**18  # elements
 SAFE = 100.0  # 2 to it, and sums of 2^20 such, are finite in float32; so are their reciprocals
 SMALL = 32  # classes below which torch's reductions over rows are slower than other ways
 
@@ -45,7 +44,7 @@ class _GumbelSoftmax(torch.autograd.Function):
         points = torch.empty_like(y, dtype=logits.dtype) if hard or not single else y
         draw = exponentials(y, source)
         with no_autocast(y):
-            for _, (x, soft, out) in chunks(CHUNK, logits, y, points):
+            for _, (x, soft, out) in chunks(logits, y, points):
                 torch.sub(x, draw(soft).log_(), out=soft)
                 if hard:  # before a large tau makes equals of all
                     _onehot(soft, out if single else torch.empty_like(soft), out)
@@ -68,7 +67,7 @@ class _GumbelSoftmax(torch.autograd.Function):
             return pullback(y, grad, ctx.tau).to(ctx.dtype), *[None] * 4
         out = torch.empty_like(y, dtype=ctx.dtype)
         with no_autocast(y):
-            for _, (g, p, o) in chunks(CHUNK, grad, y, out):
+            for _, (g, p, o) in chunks(grad, y, out):
                 wide = o if o.dtype == p.dtype else torch.empty_like(p)
                 _softmax_backward(g.to(p.dtype), p, wide).div_(ctx.tau)
                 if wide is not o:

@@ -14,8 +14,6 @@ from reparam.kernels.gumbel_softmax.loops import WIDE, pull_back, sample_narrow,
 from reparam.kernels.gumbel_softmax.pullback import arriving, pullback
 from reparam.noise import Noise, column_bits
 
-CHUNK = 2**18  # elements of one call; strided tensors are copied by as many
-
 
 def gumbel_softmax(
     logits: Tensor, tau: float, hard: bool, noise: Noise, n: int | None = None
@@ -41,7 +39,7 @@ class _GumbelSoftmax(torch.autograd.Function):
         points = torch.empty_like(y, dtype=x.dtype) if hard or not single else y
         starts, each = streams[0].numpy(), streams[1]
         sample = sample_narrow if classes < WIDE else sample_wide
-        for first, (logits, soft, out) in chunks(CHUNK, x, y, points):
+        for first, (logits, soft, out) in chunks(x, y, points):
             place = first, starts, each, column_bits(classes)
             hot = soft[:0] if not hard else out if single else torch.empty_like(soft)
             sample(_array(logits), tau, place, soft.numpy(), hot.numpy())
@@ -62,7 +60,7 @@ class _GumbelSoftmax(torch.autograd.Function):
         if torch.is_grad_enabled():  # a second derivative is wanted: the formula, differentiable
             return pullback(y, grad, ctx.tau).to(ctx.dtype), None, None, None
         out = torch.empty_like(y, dtype=ctx.dtype)
-        for _, (g, p, o) in chunks(CHUNK, grad, y, out):
+        for _, (g, p, o) in chunks(grad, y, out):
             wide = o if o.dtype == p.dtype else torch.empty_like(p)
             pull_back(_array(g), p.detach().numpy(), ctx.tau, wide.numpy())
             if wide is not o:
