@@ -229,6 +229,19 @@ def test_samples_of_given_noise_are_one_graph():
     torch.testing.assert_close(*(torch.autograd.grad(f(p).sum(), p)[0] for f in (compiled, sample)))
 
 
+def test_a_graph_may_draw_points_without_a_gradient():
+    """As scores do, of concentrations that have one: in one graph, the same points."""
+    a = torch.tensor([0.4, 2.0], requires_grad=True)
+
+    def points(a):
+        with torch.no_grad():
+            return Beta(a, a, validate_args=False).rsample((2,), Noise(key=1))
+
+    torch._dynamo.reset()
+    compiled = torch.compile(points, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(a), points(a))
+
+
 @needs_compiler
 def test_the_compiler_takes_native_samples():
     """fullgraph, by inductor, with the gradient that the compiled points have."""

@@ -33,7 +33,7 @@ def at_fixed_quantile(value: Tensor, slopes: Slopes, *parameters: Tensor) -> Ten
     function: type[_Backward] = _AtFixedQuantile
     if torch.compiler.is_compiling():
         # The compiler refuses what has a forward mode, and fails where nothing has a gradient.
-        if not any(p.requires_grad for p in wide):
+        if not (torch.is_grad_enabled() and any(p.requires_grad for p in wide)):
             return value.detach()
         function = _Backward
     moving: Tensor = function.apply(value.detach(), slopes, *wide)  # type: ignore[no-untyped-call]
