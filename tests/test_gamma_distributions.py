@@ -232,7 +232,7 @@ def test_samples_of_given_noise_are_one_graph():
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # which Dynamo reads
 def test_a_graph_may_draw_points_without_a_gradient():
     """As scores do, of a distribution from outside that has one: in one graph, the same points."""
-    a = torch.tensor([0.4, 2.0], requires_grad=True)
+    a = torch.tensor([0.4, 2.0], **DOUBLE, requires_grad=True)
     q = Beta(a, a, validate_args=False)
 
     def points():
