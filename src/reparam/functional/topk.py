@@ -16,7 +16,7 @@ from reparam.checks import (
 from reparam.functional.logits import is_moderate, perturbed, prepared
 from reparam.functional.soften import beside_classes, straight_through
 from reparam.kernels import topk as kernels
-from reparam.kernels.exponentials import Source
+from reparam.kernels.exponentials import Source, source_of
 from reparam.noise import Key, Noise
 
 
@@ -134,7 +134,7 @@ def hard_topk(z: Tensor, k: int, dim: int = -1) -> Tensor:
 def _drawn(rows: Tensor, k: int, noise: Noise) -> tuple[Tensor, Tensor]:
     """`gumbel_topk` in chunks."""
     flat = rows.detach().reshape(-1, rows.shape[-1])
-    values, indices = kernels.gumbel_topk(flat, k, kernels.source_of(noise, rows))
+    values, indices = kernels.gumbel_topk(flat, k, source_of(noise, 1, rows))
     shape = (*rows.shape[:-1], k)
     values, indices = values.view(shape), indices.view(shape)
     if rows.requires_grad:
@@ -148,7 +148,7 @@ def _relaxed(rows: Tensor, k: int, tau: float | Tensor, hard: bool, noise: Noise
     """`relaxed_topk` in chunks."""
     divisor = _divisor(tau, rows)
     clamped = _clamped(divisor).expand(*rows.shape[:-1], 1).reshape(-1, 1)
-    source = kernels.source_of(noise, rows)
+    source = source_of(noise, 1, rows)
     y, indices = _RelaxedTopk.apply(rows.reshape(-1, rows.shape[-1]), clamped, k, source)  # type: ignore[no-untyped-call]
     y = y.view(rows.shape)
     if hard or _may_be_zero(tau):

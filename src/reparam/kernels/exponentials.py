@@ -10,13 +10,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from reparam.noise import column_bits, mix_
+from reparam.noise import Noise, column_bits, mix_
 
 Source = torch.Generator | tuple[Tensor, int] | None
 """A generator (None: the global one), or the streams of a key as `Noise.streams` gives them."""
 
 LARGEST = 1 - 2.0**-24  # the last float32 below 1
-LEAST = torch.tensor(-(2.0**-32), device="cpu")
+LEAST = torch.tensor(-(2.0**-32), device="cpu")  # half a step below 0, so that u is not 0
+
+
+def source_of(noise: Noise, n: int, like: Tensor) -> Source:
+    """Where `exponentials` for n draws beside `like` `(*batch, K)` come from."""
+    return noise.generator if noise.key is None else noise.streams(n, like)
 
 
 def exponentials(like: Tensor, source: Source) -> Callable[[Tensor], Tensor]:

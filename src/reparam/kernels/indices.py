@@ -34,7 +34,7 @@ def sample_indices(logits: Tensor, n: int, noise: Noise) -> Tensor:
             for part in _groups(len(rows), max(together, CHUNK // rows.shape[-1])):
                 index[:, part] = _inverse(rows[part], u[:, part].T).T
         else:
-            _race(rows, index, noise, n, logits)
+            _race(rows, index, noise.streams(n, logits))
     return index.view(n, *logits.shape[:-1])
 
 
@@ -42,13 +42,12 @@ def _groups(total: int, size: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, total, size))
 
 
-def _race(rows: Tensor, index: Tensor, noise: Noise, n: int, like: Tensor) -> None:
+def _race(rows: Tensor, index: Tensor, streams: tuple[Tensor, int]) -> None:
     """The first of exponentials E_j / p_j to arrive, chunk by chunk, for each draw."""
-    source = noise.generator if noise.key is None else noise.streams(n, like)
     size = max(1, CHUNK // 4 // rows.shape[-1])  # a key's counters weigh as four logits
     blank = torch.empty((min(size, len(rows)), rows.shape[-1]))
-    draw = exponentials(torch.empty(()).expand(n * len(rows), rows.shape[-1]), source)
-    for i in range(n):
+    draw = exponentials(torch.empty(()).expand(index.numel(), rows.shape[-1]), streams)
+    for i in range(len(index)):
         for part in _groups(len(rows), size):
             x = rows[part].to(working_dtype(rows.dtype))
             z = draw(blank[: len(x)]).log_()

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from reparam.checks import inspectable
 from reparam.kernels.exponentials import Source, exponentials
-from reparam.noise import Noise
 
 CHUNK = 131_072  # elements
 WIDE = 65_536  # classes of one row that are perturbed at once
@@ -34,11 +33,6 @@ def chunks(rows: Tensor) -> Iterator[slice]:
     """Rows of `(N, K)` that fit in the cache together."""
     size = max(1, CHUNK // rows.shape[-1])
     return (slice(start, start + size) for start in range(0, len(rows), size))
-
-
-def source_of(noise: Noise, like: Tensor) -> Source:
-    """Where `exponentials` for one draw beside `like` `(*batch, K)` come from."""
-    return noise.generator if noise.key is None else noise.streams(1, like)
 
 
 def gumbel_topk(rows: Tensor, k: int, source: Source) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from reparam.checks import no_autocast
-from reparam.kernels.exponentials import Source, exponentials, largest_gumbel
+from reparam.kernels.exponentials import Source, exponentials, largest_gumbel, source_of
 from reparam.kernels.gumbel_softmax.chunks import chunks
 from reparam.kernels.gumbel_softmax.pullback import arriving, pullback
 from reparam.noise import Noise
@@ -25,7 +25,7 @@ def gumbel_softmax(
     logits: Tensor, tau: float, hard: bool, noise: Noise, n: int | None = None, *, size: float = inf
 ) -> Tensor:
     """See `reparam.kernels.gumbel_softmax`. size: a bound on the absolute values, if known."""
-    source = noise.generator if noise.key is None else noise.streams(n or 1, logits)
+    source = source_of(noise, n or 1, logits)
     expanded = logits if n is None else logits.expand(n, *logits.shape)
     y, apart = _GumbelSoftmax.apply(expanded, tau, hard, source, size)  # type: ignore[no-untyped-call]
     points: Tensor = y if apart is None else apart
